@@ -1,0 +1,53 @@
+"""The one way to say no: a reason, a sentence that a person can act on, and what a machine needs of it.
+
+Rules raise `Refused`; `mesh.server` turns it into a gRPC status with google.rpc.ErrorInfo and RetryInfo.
+Holds always: every value that the sentence mentions is in the metadata (AIP-193), and the wire's reasons are `Reason`.
+"""
+
+import math
+
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from mesh.reasons import CODES, Reason
+
+DOMAIN = "scoreboard"
+
+
+class Refused(Exception):  # noqa: N818 -- a refusal is an answer, not an error of ours
+    """A call, or one item of a batch, is turned down.
+
+    `retry_after_s` (seconds) is set where a retry helps after a while; `metadata` values become strings.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, retry_after_s: float | None = None, **metadata: object) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry_after_s = retry_after_s
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+def to_status(refused: Refused) -> status_pb2.Status:
+    """Returns the google.rpc.Status of a refusal, with ErrorInfo and, where a retry helps, RetryInfo (whole seconds)."""
+    details = [_any(error_details_pb2.ErrorInfo(reason=refused.reason, domain=DOMAIN, metadata=refused.metadata))]
+    if refused.retry_after_s is not None:
+        # Rounded up, at least 1: HTTP's Retry-After is made from it and knows whole seconds only (RFC 9110, 10.2.3).
+        seconds = max(1, math.ceil(refused.retry_after_s))
+        details.append(_any(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds))))
+    code = CODES[refused.reason].value[0]
+    return status_pb2.Status(code=code, message=refused.message, details=details)
+
+
+def invalid(field: str, rule: str) -> Refused:
+    """Returns the refusal of a field that breaks its rule: `invalid("limit", "must be 1 to 100")`."""
+    return Refused(Reason.INVALID_ARGUMENT, f"{field} {rule}.", field=field)
+
+
+def _any(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
