@@ -47,9 +47,7 @@ class Identity:
 class TokenVerifier:
     """Verifies `authorization` headers, each token text once (about 100 µs, then 0.3 µs from the cache)."""
 
-    def __init__(
-        self, jwks_url: str, issuer: str, audience: str, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, jwks_url: str, issuer: str, audience: str, *, clock: Callable[[], float] = time.time) -> None:
         self._jwks_url = jwks_url
         self._issuer = issuer
         self._audience = audience
@@ -143,7 +141,10 @@ class TokenVerifier:
             try:
                 keys = await _download(self._jwks_url)
             except (aiohttp.ClientError, TimeoutError, jwt.PyJWTError, ValueError, KeyError) as e:
-                log.warning("Keys could not be fetched", extra={"event": "jwks_fetch_failed", "error": type(e).__name__})
+                log.warning(
+                    "Keys could not be fetched",
+                    extra={"event": "jwks_fetch_failed", "error": type(e).__name__},
+                )
                 return
             if keys.keys() != self._keys.keys():
                 self._cache.clear()  # a retired key's tokens must not outlive it here

@@ -1,4 +1,4 @@
-"""Every reason for a refusal, with its gRPC code. Generated from error_reason.proto by scripts/proto.py."""
+"""Every reason for a refusal, with its gRPC code. Generated from error_reason.proto."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from grpc import StatusCode
 
 
 class Reason(StrEnum):
-    """A reason as the wire carries it; error_reason.proto says when each occurs."""
+    """A reason as the wire has it; error_reason.proto says when each occurs."""
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     NONCE_MALFORMED = "NONCE_MALFORMED"

@@ -32,7 +32,7 @@ class Refused(Exception):  # noqa: N818 -- a refusal is an answer, not an error 
 
 
 def to_status(refused: Refused) -> status_pb2.Status:
-    """Returns the google.rpc.Status of a refusal, with ErrorInfo and, where a retry helps, RetryInfo (whole seconds)."""
+    """Returns the google.rpc.Status of a refusal: ErrorInfo and, where a retry helps, RetryInfo in whole seconds."""
     details = [_any(error_details_pb2.ErrorInfo(reason=refused.reason, domain=DOMAIN, metadata=refused.metadata))]
     if refused.retry_after_s is not None:
         # Rounded up, at least 1: HTTP's Retry-After is made from it and knows whole seconds only (RFC 9110, 10.2.3).

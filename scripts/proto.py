@@ -60,7 +60,14 @@ def reasons(descriptors: descriptor_pb2.FileDescriptorSet) -> list[tuple[str, st
     for value in pool.FindEnumTypeByName("scoreboard.v1.ErrorReason").values[1:]:
         options = options_class.FromString(value.GetOptions().SerializeToString())
         status = options.Extensions[http] or HTTP_STATUS[options.Extensions[code]]
-        rows.append((value.name.removeprefix("ERROR_REASON_"), options.Extensions[code], options.Extensions[phrase], status))
+        rows.append(
+            (
+                value.name.removeprefix("ERROR_REASON_"),
+                options.Extensions[code],
+                options.Extensions[phrase],
+                status,
+            )
+        )
     return rows
 
 
@@ -69,9 +76,9 @@ def python_reasons(rows: list[tuple[str, str, str, int]]) -> str:
     names = "\n".join(f'    {name} = "{name}"' for name, *_ in rows)
     codes = "\n".join(f"    Reason.{name}: StatusCode.{code}," for name, code, *_ in rows)
     return (
-        '"""Every reason for a refusal, with its gRPC code. Generated from error_reason.proto by scripts/proto.py."""\n\n'
+        '"""Every reason for a refusal, with its gRPC code. Generated from error_reason.proto."""\n\n'
         "from enum import StrEnum\n\nfrom grpc import StatusCode\n\n\n"
-        'class Reason(StrEnum):\n    """A reason as the wire carries it; error_reason.proto says when each occurs."""\n\n'
+        'class Reason(StrEnum):\n    """A reason as the wire has it; error_reason.proto says when each occurs."""\n\n'
         f"{names}\n\n\nCODES = {{\n{codes}\n}}\n"
     )
 

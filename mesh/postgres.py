@@ -1,0 +1,34 @@
+"""Postgres: pools, and the question whether an error means that it is away rather than that we asked wrongly."""
+
+import asyncio
+
+import asyncpg
+
+COMMAND_TIMEOUT_S = 5.0  # a frozen server must not hold a caller longer than the gateway does
+CONNECT_TIMEOUT_S = 2.0
+
+#: Errors that name no job and no request: the server is away, starting, stopping, out of room, or does not answer.
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncio.TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InternalClientError,
+)
+
+
+async def create_pool(
+    url: str, *, name: str, size: int, min_size: int = 0, command_timeout_s: float = COMMAND_TIMEOUT_S
+) -> asyncpg.Pool:
+    """Returns a pool of at most `size` connections; with min_size 0 it opens none yet, so a server away is no error."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=min_size,
+        max_size=size,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=command_timeout_s,
+        server_settings={"application_name": name},
+    )

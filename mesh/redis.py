@@ -1,0 +1,49 @@
+"""Redis: clients with bounded waits, and the breaker that spares callers the wait while it is away."""
+
+import time
+from collections.abc import Callable
+
+import redis.asyncio
+from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, TimeoutError
+
+TIMEOUT_S = 0.25  # views and guards: Postgres answers instead, so a slow Redis is worth little waiting
+POOL_SIZE = 64
+
+#: Errors that mean Redis is away rather than that we asked wrongly.
+AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+
+
+def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> "redis.asyncio.Redis":
+    """Returns a client whose calls end within about `timeout_s`; waits for a free connection instead of failing."""
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url,
+        max_connections=POOL_SIZE,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        # The caller decides: a script that was sent may have run, and ours are safe to send again.
+        retry_on_timeout=False,
+    )
+    return redis.asyncio.Redis(connection_pool=pool)
+
+
+class Breaker:
+    """Remembers that Redis failed and says so for a while, so that only one call a pause pays for finding out."""
+
+    def __init__(self, pause_s: float = 0.5, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pause_s = pause_s
+        self._clock = clock
+        self._closed_again_at = float("-inf")
+
+    @property
+    def is_open(self) -> bool:
+        """True while calls should be skipped."""
+        return self._clock() < self._closed_again_at
+
+    def failed(self) -> None:
+        """Opens it for a pause."""
+        self._closed_again_at = self._clock() + self._pause_s
+
+    def worked(self) -> None:
+        """Closes it."""
+        self._closed_again_at = float("-inf")
