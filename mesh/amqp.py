@@ -1,0 +1,305 @@
+"""Tames pika: its callbacks become awaitables, and its exceptions one small tree of errors.
+
+The only module that imports pika. mesh/rabbitmq.py stands on it, and adds what lasts: reconnecting, publishing,
+consuming. Holds always: whoever waits for a channel is answered at once when that channel ends, and a callback
+that fails harms neither the loop nor the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pika
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.channel import Channel as PikaChannel
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exchange_type import ExchangeType
+
+log = logging.getLogger(__name__)
+# pika logs a stack trace for each failed attempt; what matters of it is in our own lines.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+CALL_TIMEOUT_S = 10.0  # a queue's first declaration elects a leader, which is slow on a busy broker
+CONNECT_TIMEOUT_S = 5.0  # a frozen broker still accepts connections: its handshake must not be awaited for long
+CLOSE_TIMEOUT_S = 3.0  # a broker that does not answer the goodbye is left without it
+
+
+class BrokerError(Exception):
+    """What can go wrong with the broker."""
+
+
+class BrokerAway(BrokerError):
+    """The broker cannot be reached, does not answer in time, or takes nothing now; the outcome is unknown."""
+
+
+class BrokerRefused(BrokerAway):
+    """The broker closed the channel: no permission, nothing of that name, or a declaration that differs."""
+
+
+class Unroutable(BrokerError):
+    """The message was for no queue, and is gone."""
+
+
+class QueueFull(BrokerError):
+    """The queue is at its limit, and did not take the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that the broker delivered or returned; `tag` counts per channel, 0 for a returned one."""
+
+    body: bytes
+    tag: int = 0
+    redelivered: bool = False
+    reply_to: str | None = None
+    message_id: str = ""
+    headers: Mapping[str, Any] | None = None
+
+
+def _as_ours(reason: BaseException | None) -> BrokerAway:
+    """Translates the reason that pika gives for an end, and keeps it as the cause."""
+    if isinstance(reason, BrokerAway):
+        return reason
+    kind = BrokerRefused if isinstance(reason, ChannelClosedByBroker) else BrokerAway
+    ours = kind(str(reason) or type(reason).__name__)
+    ours.__cause__ = reason
+    return ours
+
+
+class Link:
+    """One TCP connection to the broker, from its opening to its end; never opened again."""
+
+    def __init__(self, pika_connection: AsyncioConnection, lost: asyncio.Future[BrokerAway]):
+        self._pika = pika_connection
+        self.lost = lost
+        self.is_blocked = False  # the broker has an alarm and takes no messages; written by pika's callbacks
+        pika_connection.add_on_connection_blocked_callback(self._on_blocked)
+        pika_connection.add_on_connection_unblocked_callback(self._on_unblocked)
+
+    @classmethod
+    async def open(cls, url: str, name: str, heartbeat_s: int) -> Link:
+        """Connects and logs in. Raises BrokerAway."""
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = loop.create_future()
+        lost: asyncio.Future[BrokerAway] = loop.create_future()
+
+        def on_open(_: object) -> None:
+            if not opened.done():
+                opened.set_result(None)
+
+        def on_open_error(_: object, reason: BaseException) -> None:
+            if not opened.done():
+                opened.set_exception(_as_ours(reason))
+
+        def on_close(_: object, reason: BaseException) -> None:
+            on_open_error(_, reason)
+            if not lost.done():
+                lost.set_result(_as_ours(reason))
+
+        connection = AsyncioConnection(_parameters(url, name, heartbeat_s), on_open, on_open_error, on_close, loop)
+        try:
+            await opened
+        except asyncio.CancelledError:
+            if not (connection.is_closed or connection.is_closing):
+                connection.close()
+            raise
+        return cls(connection, lost)
+
+    async def channel(self) -> Channel:
+        """Opens a channel. Raises BrokerAway."""
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def on_open(_: object) -> None:
+            if not opened.done():
+                opened.set_result(None)
+
+        try:
+            channel = Channel(self._pika.channel(on_open_callback=on_open))
+        except AMQPError as e:
+            raise _as_ours(e) from e
+        await channel.answered(opened)
+        return channel
+
+    async def close(self) -> None:
+        """Says goodbye to the broker, and waits a while for its answer."""
+        if self.lost.done():
+            return
+        if not self._pika.is_closing:
+            self._pika.close()
+        await asyncio.wait([self.lost], timeout=CLOSE_TIMEOUT_S)
+
+    def _on_blocked(self, _: object, __: object) -> None:
+        self.is_blocked = True
+        log.warning("Broker takes no messages: it has an alarm", extra={"event": "broker_blocked"})
+
+    def _on_unblocked(self, _: object, __: object) -> None:
+        self.is_blocked = False
+        log.info("Broker takes messages again", extra={"event": "broker_unblocked"})
+
+
+def _parameters(url: str, name: str, heartbeat_s: int) -> pika.URLParameters:
+    parameters = pika.URLParameters(url)
+    parameters.heartbeat = heartbeat_s
+    parameters.connection_attempts = 1
+    parameters.socket_timeout = CONNECT_TIMEOUT_S
+    parameters.stack_timeout = CONNECT_TIMEOUT_S
+    parameters.client_properties = {"connection_name": name}
+    return parameters
+
+
+class Channel:
+    """One AMQP channel, awaitable. Every method raises BrokerAway, or BrokerRefused where the broker says no."""
+
+    def __init__(self, pika_channel: PikaChannel):
+        self._pika = pika_channel
+        self._calls: set[asyncio.Future[Any]] = set()
+        self._on_lost: list[Callable[[BrokerAway], None]] = []
+        self.lost: asyncio.Future[BrokerAway] = asyncio.get_running_loop().create_future()
+        pika_channel.add_on_close_callback(self._on_close)
+        # A consumer that the broker ended (its queue is gone) is a channel without a purpose: end it whole.
+        pika_channel.add_on_cancel_callback(lambda _: self._lose(BrokerRefused("the queue was deleted")))
+
+    def when_lost(self, act: Callable[[BrokerAway], None]) -> None:
+        """Registers what is done at once, before anyone else runs, when the channel ends."""
+        self._on_lost.append(act)
+
+    async def answered(self, answer: asyncio.Future[Any]) -> Any:
+        """Waits for an answer of the broker for CALL_TIMEOUT_S at most."""
+        if self.lost.done():
+            raise self.lost.result()
+        self._calls.add(answer)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await answer
+        except TimeoutError as e:
+            raise BrokerAway(f"no answer within {CALL_TIMEOUT_S:g} s") from e
+        finally:
+            self._calls.discard(answer)
+
+    async def _call(self, method: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def on_answer(frame: Any) -> None:
+            if not answer.done():
+                answer.set_result(frame.method)
+
+        try:
+            method(*args, callback=on_answer, **kwargs)
+        except AMQPError as e:
+            raise _as_ours(e) from e
+        return await self.answered(answer)
+
+    async def declare_exchange(self, name: str) -> None:
+        """Makes a durable direct exchange, unless it is there."""
+        await self._call(self._pika.exchange_declare, name, exchange_type=ExchangeType.direct, durable=True)
+
+    async def declare_queue(self, name: str, arguments: Mapping[str, Any]) -> None:
+        """Makes a durable queue, unless it is there. BrokerRefused: it is there with other arguments."""
+        await self._call(self._pika.queue_declare, name, durable=True, arguments=dict(arguments))
+
+    async def bind_queue(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Routes the exchange's messages with that key to the queue."""
+        await self._call(self._pika.queue_bind, queue, exchange, routing_key=routing_key)
+
+    async def unbind_queue(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Takes a route away."""
+        await self._call(self._pika.queue_unbind, queue, exchange, routing_key=routing_key)
+
+    async def delete_queue(self, name: str) -> None:
+        """Deletes a queue with all it holds."""
+        await self._call(self._pika.queue_delete, name)
+
+    async def count_ready(self, queue: str) -> int:
+        """Counts the messages that wait in the queue, those that a consumer holds not among them."""
+        answer = await self._call(self._pika.queue_declare, queue, passive=True)
+        return int(answer.message_count)
+
+    async def confirm(self, on_ack: Callable[[int, bool], None], on_nack: Callable[[int, bool], None]) -> None:
+        """Asks for confirms; each callback gets (tag, multiple), tags count messages from 1."""
+
+        def on_frame(frame: Any) -> None:
+            act = on_ack if frame.method.NAME == "Basic.Ack" else on_nack
+            act(frame.method.delivery_tag, frame.method.multiple)
+
+        await self._call(self._pika.confirm_delivery, on_frame)
+
+    def when_returned(self, act: Callable[[Message], None]) -> None:
+        """Registers what gets the messages that were for no queue."""
+        self._pika.add_on_return_callback(
+            lambda _, __, properties, body: act(Message(body, message_id=properties.message_id or ""))
+        )
+
+    async def consume(
+        self, queue: str, act: Callable[[Message], None], *, prefetch: int = 0, must_ack: bool = True
+    ) -> None:
+        """Has each message of the queue given to `act`; `prefetch` 0: any number without an ack."""
+        await self._call(self._pika.basic_qos, prefetch_count=prefetch)
+
+        def on_message(_: object, method: Any, properties: Any, body: bytes) -> None:
+            message = Message(
+                body,
+                method.delivery_tag,
+                method.redelivered,
+                properties.reply_to,
+                properties.message_id or "",
+                properties.headers,
+            )
+            try:
+                act(message)
+            except Exception:
+                log.exception("Handling a message failed", extra={"event": "message_failed", "queue": queue})
+
+        await self._call(self._pika.basic_consume, queue, on_message, auto_ack=not must_ack)
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        *,
+        is_mandatory: bool,
+        message_id: str | None = None,
+        reply_to: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Hands a message to the socket: persistent when mandatory, in memory alone otherwise."""
+        properties = pika.BasicProperties(
+            delivery_mode=2 if is_mandatory else 1,
+            message_id=message_id,
+            reply_to=reply_to,
+            headers=dict(headers) if headers else None,
+        )
+        try:
+            self._pika.basic_publish(exchange, routing_key, body, properties, mandatory=is_mandatory)
+        except AMQPError as e:
+            raise _as_ours(e) from e
+
+    def ack(self, tag: int, *, is_multiple: bool) -> None:
+        """Acknowledges one delivery, or all up to it."""
+        try:
+            self._pika.basic_ack(tag, multiple=is_multiple)
+        except AMQPError as e:
+            raise _as_ours(e) from e
+
+    def close(self) -> None:
+        """Ends the channel; what it holds without an ack goes back to its queue."""
+        if self._pika.is_open:
+            self._pika.close()
+
+    def _on_close(self, _: object, reason: BaseException) -> None:
+        self._lose(_as_ours(reason))
+
+    def _lose(self, reason: BrokerAway) -> None:
+        if self.lost.done():
+            return
+        self.lost.set_result(reason)
+        for answer in self._calls:
+            if not answer.done():
+                answer.set_exception(reason)
+        for act in self._on_lost:
+            act(reason)
+        self.close()
