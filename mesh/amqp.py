@@ -32,7 +32,7 @@ class BrokerError(Exception):
     """What can go wrong with the broker."""
 
 
-class BrokerAway(BrokerError):
+class BrokerAway(BrokerError):  # noqa: N818 — named for what happened
     """The broker cannot be reached, does not answer in time, or takes nothing now; the outcome is unknown."""
 
 
@@ -40,11 +40,11 @@ class BrokerRefused(BrokerAway):
     """The broker closed the channel: no permission, nothing of that name, or a declaration that differs."""
 
 
-class Unroutable(BrokerError):
+class Unroutable(BrokerError):  # noqa: N818 — named for what happened
     """The message was for no queue, and is gone."""
 
 
-class QueueFull(BrokerError):
+class QueueFull(BrokerError):  # noqa: N818 — named for what happened
     """The queue is at its limit, and did not take the message."""
 
 
