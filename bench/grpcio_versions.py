@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/grpcio_versions.py 1.78.1 1.85.3
 
-Each version gets a virtual environment of its own below a temporary folder. Prints user + system µs a call of the server,
+Each version gets a virtual environment in a temporary folder. Prints user + system µs a call of the server,
 each round, and the median. Needs h2load (Debian: nghttp2-client) and uv on the PATH, or UV.
 """
 
