@@ -32,6 +32,7 @@ from mesh.amqp import (
 )
 
 __all__ = [
+    "DIRECT_REPLY_TO",
     "BrokerAway",
     "BrokerError",
     "BrokerRefused",

@@ -1,0 +1,563 @@
+"""The broker connection on a real RabbitMQ that these tests own, freeze, kill and start again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+import pytest
+
+from board import queues
+from mesh.rabbitmq import (
+    DIRECT_REPLY_TO,
+    BrokerAway,
+    BrokerRefused,
+    Connection,
+    Consumer,
+    Publisher,
+    QueueFull,
+    Unroutable,
+    backoff_s,
+)
+
+PATIENCE_S = 30 * float(os.environ.get("SCOREBOARD_TEST_PATIENCE", "1"))
+DELAYS_S = (0.2, 1)
+PASSWORD = "only-of-this-test"
+ACCOUNTS = {"owner": {"configure": ".*", "write": ".*", "read": ".*"}} | queues.PERMISSIONS
+VHOSTS = 40
+
+
+class Broker:
+    """A RabbitMQ node with an epmd of its own, on free ports, with a vhost for each test."""
+
+    def __init__(self, folder: Path):
+        self.port, dist_port, epmd_port = _free_ports(3)
+        self._folder = folder
+        (folder / "definitions.json").write_text(json.dumps(_definitions()))
+        (folder / "rabbitmq.conf").write_text(f"load_definitions = {folder}/definitions.json\nlog.console = false\n")
+        (folder / "plugins").write_text("[].")
+        self._env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(dist_port),
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}",
+        }
+        self._epmd = subprocess.Popen(
+            ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"], env=self._env, stderr=subprocess.DEVNULL
+        )
+        self._vhosts = (f"test-{number}" for number in itertools.count())
+        self.start()
+
+    def start(self) -> None:
+        self._node = psutil.Popen(
+            ["/usr/lib/rabbitmq/bin/rabbitmq-server"],
+            env=self._env,
+            stdout=(self._folder / "out").open("ab"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 2 * PATIENCE_S
+        # Open for connections only when the definitions are in.
+        while not self._accepts():
+            assert self._node.poll() is None, (self._folder / "out").read_text()[-2000:]
+            assert time.monotonic() < deadline, "RabbitMQ did not start"
+            time.sleep(0.1)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the Erlang machine and what it started."""
+        os.killpg(self._node.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self._node.wait(PATIENCE_S)
+
+    def stop(self) -> None:
+        self.signal(signal.SIGCONT)
+        self.kill()
+        self._epmd.terminate()
+        self._epmd.wait(PATIENCE_S)
+
+    async def ctl(self, *arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            "/usr/lib/rabbitmq/bin/rabbitmqctl",
+            *arguments,
+            env=self._env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0, out.decode()
+
+    def vhost(self) -> str:
+        return next(self._vhosts)
+
+    def _accepts(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _definitions() -> dict[str, object]:
+    salt = os.urandom(4)
+    password_hash = base64.b64encode(salt + hashlib.sha256(salt + PASSWORD.encode()).digest()).decode()
+    vhosts = [f"test-{number}" for number in range(VHOSTS)]
+    return {
+        "users": [
+            {
+                "name": name,
+                "password_hash": password_hash,
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": "",
+            }
+            for name in ACCOUNTS
+        ],
+        "vhosts": [{"name": vhost} for vhost in vhosts],
+        "permissions": [
+            {"user": user, "vhost": vhost, **rights} for vhost in vhosts for user, rights in ACCOUNTS.items()
+        ],
+        "policies": [{"vhost": vhost, **queues.POLICY} for vhost in vhosts],
+    }
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    broker = Broker(tmp_path_factory.mktemp("rabbitmq"))
+    yield broker
+    broker.stop()
+
+
+class Mesh:
+    """One test's vhost: opens connections to it and closes them all at the end."""
+
+    def __init__(self, broker: Broker):
+        self._broker = broker
+        self.vhost = broker.vhost()
+        self.opened: list[Connection] = []
+
+    def connect(self, user: str = "owner", max_bytes: int | None = None) -> Connection:
+        url = f"amqp://{user}:{quote(PASSWORD)}@127.0.0.1:{self._broker.port}/{self.vhost}"
+        declare = partial(queues.declare, max_bytes=max_bytes or 2**26, delays_s=DELAYS_S)
+        connection = Connection(url, f"test {user}", on_connect=None if user == "score_svc" else declare)
+        connection.start()
+        self.opened.append(connection)
+        return connection
+
+    async def publisher(self, on_reply: Callable[[bytes], None] | None = None) -> Publisher:
+        connection = self.connect()
+        publisher = Publisher(connection, on_reply)
+        await connection.wait_ready(PATIENCE_S)
+        return publisher
+
+    async def consumer(self, queue: str = queues.UPDATES, prefetch: int = 100) -> Consumer:
+        connection = self.connect()
+        consumer = Consumer(connection, queue, prefetch=prefetch)
+        await connection.wait_ready(PATIENCE_S)
+        return consumer
+
+
+@pytest.fixture
+async def mesh(broker: Broker) -> AsyncIterator[Mesh]:
+    mesh = Mesh(broker)
+    yield mesh
+    for connection in mesh.opened:
+        await connection.close()
+
+
+async def until(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 — the condition is the broker's, no event of ours
+            await asyncio.sleep(0.01)
+
+
+async def send(publisher: Publisher, *bodies: bytes) -> None:
+    await asyncio.gather(*(publisher.publish(queues.EXCHANGE, queues.UPDATES, body) for body in bodies))
+
+
+async def outcome(publisher: Publisher, body: bytes) -> tuple[str, float]:
+    """Publishes once, and returns how it ended and after how many seconds."""
+    began = time.monotonic()
+    try:
+        await publisher.publish(queues.EXCHANGE, queues.UPDATES, body)
+    except BrokerAway:
+        return "away", time.monotonic() - began
+    return "ok", time.monotonic() - began
+
+
+async def received(consumer: Consumer, count: int) -> list[bytes]:
+    async with asyncio.timeout(PATIENCE_S):
+        bodies = []
+        for _ in range(count):
+            delivery = await consumer.get()
+            consumer.ack(delivery)
+            bodies.append(delivery.body)
+        return bodies
+
+
+@asynccontextmanager
+async def frozen(broker: Broker) -> AsyncIterator[None]:
+    broker.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        broker.signal(signal.SIGCONT)
+
+
+async def test_thousand_publishes_are_confirmed_together(mesh: Mesh) -> None:
+    publisher = await mesh.publisher()
+    bodies = [str(number).encode() for number in range(1000)]
+    await send(publisher, *bodies)
+    assert publisher.inflight_messages == 0
+    assert sorted(await received(await mesh.consumer(), 1000)) == sorted(bodies)
+
+
+async def test_message_for_no_queue_is_never_confirmed(mesh: Mesh) -> None:
+    publisher = await mesh.publisher()
+    good = asyncio.gather(*(outcome(publisher, b"good") for _ in range(50)))
+    with pytest.raises(Unroutable):
+        await publisher.publish(queues.EXCHANGE, "nowhere", b"lost")
+    assert {kind for kind, _ in await good} == {"ok"}
+    channel = await mesh.opened[0].open_channel()
+    await channel.unbind_queue(queues.UPDATES, queues.EXCHANGE, queues.UPDATES)
+    with pytest.raises(Unroutable):
+        await send(publisher, b"lost")
+
+
+async def test_full_queue_pushes_back_until_it_is_read(mesh: Mesh) -> None:
+    connection = mesh.connect(max_bytes=20_000)
+    publisher = Publisher(connection)
+    consumer = Consumer(connection, queues.UPDATES, prefetch=1)
+    consumer.pause()
+    await connection.wait_ready(PATIENCE_S)
+
+    async def fill() -> int:
+        sent = 0
+        while True:
+            await send(publisher, bytes(1000))
+            sent += 1
+
+    with pytest.raises(QueueFull):
+        async with asyncio.timeout(PATIENCE_S):
+            await fill()
+    consumer.resume()
+    await received(consumer, 20)
+    await send(publisher, b"fits again")
+
+
+async def test_exchange_that_is_missing_refuses_and_the_channel_comes_back(mesh: Mesh) -> None:
+    publisher = await mesh.publisher()
+    with pytest.raises(BrokerRefused):
+        await publisher.publish("no-such-exchange", "x", b"")
+    await publisher.wait_ready(PATIENCE_S)
+    await send(publisher, b"fine")
+
+
+async def test_killed_broker_ends_each_publish_in_time_and_keeps_what_it_confirmed(broker: Broker, mesh: Mesh) -> None:
+    replies: list[bytes] = []
+    publisher = await mesh.publisher(replies.append)
+    consumer = await mesh.consumer()
+    answers = await mesh.publisher()
+    consumer.pause()
+    results: dict[bytes, tuple[str, float]] = {}
+
+    async def keep_publishing(lane: int) -> None:
+        for number in itertools.count():
+            body = f"{lane}-{number}".encode()
+            results[body] = await outcome(publisher, body)
+            if results[body][0] == "away":
+                return
+
+    lanes = asyncio.gather(*(keep_publishing(lane) for lane in range(64)))
+    await until(lambda: len(results) > 500)
+    broker.kill()
+    await lanes
+    assert max(seconds for _, seconds in results.values()) < 3
+    assert (await outcome(publisher, b"while away"))[0] == "away"
+    assert not publisher.is_ready
+    await asyncio.to_thread(broker.start)
+    for connection in mesh.opened:
+        await connection.wait_ready(PATIENCE_S)
+    await publisher.publish(queues.EXCHANGE, queues.UPDATES, b"last", reply_to=DIRECT_REPLY_TO)
+    consumer.resume()
+    confirmed = {body for body, (kind, _) in results.items() if kind == "ok"} | {b"last"}
+    async with asyncio.timeout(PATIENCE_S):
+        while confirmed:
+            delivery = await consumer.get()
+            consumer.ack(delivery)
+            confirmed.discard(delivery.body)
+            if delivery.reply_to:
+                assert answers.publish_nowait("", delivery.reply_to, b"answer")
+    await until(lambda: replies == [b"answer"])
+
+
+async def test_frozen_broker_is_not_waited_for(broker: Broker, mesh: Mesh) -> None:
+    publisher = await mesh.publisher()
+    await send(publisher, b"before")
+    began = time.monotonic()
+    async with frozen(broker):
+        big = [outcome(publisher, bytes(2**20)) for _ in range(20)]
+        results = await asyncio.gather(*big)
+        assert {kind for kind, _ in results} == {"away"}
+        assert max(seconds for _, seconds in results) < 3
+        # Past the bound in bytes the answer comes at once, and what waits is still counted.
+        assert min(seconds for _, seconds in results) < 0.5
+        assert publisher.inflight_messages == 16
+        assert (await outcome(publisher, b"late"))[1] < 0.5
+        await until(lambda: time.monotonic() - began > 3)
+    await until(lambda: publisher.inflight_messages == 0)
+    await send(publisher, b"after")
+
+
+async def test_lost_connection_comes_back_with_its_reply_and_queue_consumers(broker: Broker, mesh: Mesh) -> None:
+    replies: list[bytes] = []
+    publisher = await mesh.publisher(replies.append)
+    consumer = await mesh.consumer()
+    await send(publisher, b"held")
+    async with asyncio.timeout(PATIENCE_S):
+        held = await consumer.get()
+    await broker.ctl("close_all_connections", "--vhost", mesh.vhost, "by a test")
+    await until(lambda: not consumer.is_held(held))
+    for connection in mesh.opened:
+        await connection.wait_ready(PATIENCE_S)
+    consumer.ack(held)  # of the dead channel: must ack nothing on the new one
+    consumer.ack_up_to(held)
+    async with asyncio.timeout(PATIENCE_S):
+        again = await consumer.get()
+    assert (again.body, again.is_redelivered, again.delivery_count) == (b"held", True, 1)
+    assert consumer.is_held(again)
+    consumer.ack(again)
+    await publisher.publish(queues.EXCHANGE, queues.UPDATES, b"question", reply_to=DIRECT_REPLY_TO)
+    async with asyncio.timeout(PATIENCE_S):
+        question = await consumer.get()
+    assert question.reply_to is not None
+    assert publisher.publish_nowait("", question.reply_to, b"answer")
+    await until(lambda: replies == [b"answer"])
+
+
+async def test_reply_survives_a_delay_queue(mesh: Mesh) -> None:
+    replies: list[bytes] = []
+    asker = await mesh.publisher(replies.append)
+    worker = await mesh.publisher()
+    suspects = await mesh.consumer(queues.SUSPECTS)
+    began = time.monotonic()
+    for delay_s in reversed(DELAYS_S):
+        body = str(delay_s).encode()
+        await asker.publish("", queues.delay(delay_s), body, reply_to=DIRECT_REPLY_TO)
+    for delay_s in DELAYS_S:
+        async with asyncio.timeout(PATIENCE_S):
+            delivery = await suspects.get()
+        assert time.monotonic() - began >= delay_s
+        assert (delivery.body, delivery.delivery_count) == (str(delay_s).encode(), 0)
+        assert delivery.reply_to is not None
+        assert worker.publish_nowait("", delivery.reply_to, delivery.body)
+        suspects.ack(delivery)
+    await until(lambda: replies == [b"0.2", b"1"])
+
+
+async def test_reply_to_an_asker_who_left_harms_nobody(mesh: Mesh) -> None:
+    asker = await mesh.publisher(lambda _: None)
+    await asker.publish(queues.EXCHANGE, queues.UPDATES, b"question", reply_to=DIRECT_REPLY_TO)
+    await mesh.opened[0].close()
+    worker = await mesh.publisher()
+    async with asyncio.timeout(PATIENCE_S):
+        question = await (await mesh.consumer()).get()
+    assert question.reply_to is not None
+    assert worker.publish_nowait("", question.reply_to, b"answer")
+    await send(worker, b"still here")
+    assert worker.is_ready
+    assert worker.inflight_messages == 0
+
+
+async def test_failing_reply_handler_harms_nobody(mesh: Mesh) -> None:
+    seen: list[bytes] = []
+
+    def on_reply(body: bytes) -> None:
+        seen.append(body)
+        raise ValueError(body)
+
+    publisher = await mesh.publisher(on_reply)
+    consumer = await mesh.consumer()
+    await publisher.publish(queues.EXCHANGE, queues.UPDATES, b"question", reply_to=DIRECT_REPLY_TO)
+    async with asyncio.timeout(PATIENCE_S):
+        question = await consumer.get()
+    for body in (b"1", b"2"):
+        publisher.publish_nowait("", question.reply_to or "", body)
+    await until(lambda: seen == [b"1", b"2"])
+    assert publisher.is_ready
+
+
+async def test_multiple_ack_covers_what_came_before_and_nothing_after(mesh: Mesh) -> None:
+    publisher = await mesh.publisher()
+    for number in range(10):
+        await send(publisher, str(number).encode())
+    consumer = await mesh.consumer()
+    async with asyncio.timeout(PATIENCE_S):
+        held = [await consumer.get() for _ in range(10)]
+    consumer.ack_up_to(held[5])
+    await mesh.opened[-1].close()
+    async with asyncio.timeout(PATIENCE_S):
+        again = await mesh.consumer()
+        rest = [await again.get() for _ in range(4)]
+    assert [(each.body, each.is_redelivered) for each in rest] == [(str(n).encode(), True) for n in range(6, 10)]
+    assert again.get_waiting(10) == []
+
+
+async def test_paused_consumer_keeps_what_it_holds_and_counts_no_delivery(mesh: Mesh) -> None:
+    publisher = await mesh.publisher()
+    consumer = await mesh.consumer(prefetch=2)
+    consumer.pause()
+    await send(publisher, b"1")
+    await send(publisher, b"2")
+    await send(publisher, b"3")
+    waiting = asyncio.create_task(consumer.get())
+    channel = await mesh.opened[0].open_channel()
+    async with asyncio.timeout(PATIENCE_S):
+        while await channel.count_ready(queues.UPDATES) != 1:
+            pass
+    assert consumer.is_paused
+    assert not waiting.done()
+    assert consumer.get_waiting(10) == []
+    consumer.resume()
+    async with asyncio.timeout(PATIENCE_S):
+        deliveries = [await waiting, await consumer.get()]
+        consumer.ack_up_to(deliveries[-1])
+        deliveries.append(await consumer.get())
+    assert [(each.body, each.delivery_count) for each in deliveries] == [(b"1", 0), (b"2", 0), (b"3", 0)]
+
+
+async def test_consumer_survives_the_deletion_of_its_queue(mesh: Mesh) -> None:
+    publisher = await mesh.publisher()
+    consumer = await mesh.consumer()
+    channel = await mesh.opened[0].open_channel()
+    await channel.delete_queue(queues.UPDATES)
+    await until(lambda: not consumer.is_up)
+    await queues.declare(channel, max_bytes=2**26, delays_s=DELAYS_S)
+    await send(publisher, b"again")
+    assert await received(consumer, 1) == [b"again"]
+
+
+async def test_consumers_of_one_connection_have_channels_of_their_own(mesh: Mesh) -> None:
+    connection = mesh.connect()
+    updates = Consumer(connection, queues.UPDATES, prefetch=10)
+    suspects = Consumer(connection, queues.SUSPECTS, prefetch=1)
+    publisher = await mesh.publisher()
+    await connection.wait_ready(PATIENCE_S)
+    await send(publisher, b"update")
+    await publisher.publish("", queues.SUSPECTS, b"suspect", headers={"x": 1})
+    assert await received(updates, 1) == [b"update"]
+    async for delivery in suspects:
+        assert (delivery.body, delivery.headers["x"]) == (b"suspect", 1)
+        suspects.ack(delivery)
+        break
+
+
+async def test_memory_alarm_refuses_at_once_and_passes(broker: Broker, mesh: Mesh) -> None:
+    publisher = await mesh.publisher()
+    consumer = await mesh.consumer()
+    await send(publisher, b"before")
+    await broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        # The broker says so only to a connection that publishes.
+        assert (await outcome(publisher, b"first"))[1] < 3
+        await until(lambda: not publisher.is_ready)
+        results = await asyncio.gather(*(outcome(publisher, b"refused") for _ in range(100)))
+        assert {kind for kind, _ in results} == {"away"}
+        assert max(seconds for _, seconds in results) < 0.5
+        assert not publisher.publish_nowait("", "nowhere", b"")
+        assert b"before" in await received(consumer, 1)
+    finally:
+        await broker.ctl("set_vm_memory_high_watermark", "0.6")
+    await until(lambda: publisher.is_ready)
+    await send(publisher, b"after")
+
+
+async def test_each_account_can_do_its_work_and_no_more(mesh: Mesh) -> None:
+    replies: list[bytes] = []
+    worker = mesh.connect("worker")
+    updates = Consumer(worker, queues.UPDATES, prefetch=10)
+    answers = Publisher(worker)
+    await worker.wait_ready(PATIENCE_S)
+    score = mesh.connect("score_svc")
+    asker = Publisher(score, replies.append)
+    await score.wait_ready(PATIENCE_S)
+    await asker.publish(queues.EXCHANGE, queues.UPDATES, b"job", reply_to=DIRECT_REPLY_TO)
+    async with asyncio.timeout(PATIENCE_S):
+        delivery = await updates.get()
+    assert delivery.reply_to is not None
+    assert answers.publish_nowait("", delivery.reply_to, b"result")
+    await answers.publish("", queues.delay(0.2), b"retry")
+    await answers.publish("", queues.DEAD, b"dead")
+    updates.ack(delivery)
+    await until(lambda: replies == [b"result"])
+
+    for exchange, key in (("", queues.DEAD), ("", "amq.rabbitmq.reply-to"), ("amq.direct", "x")):
+        await asker.wait_ready(PATIENCE_S)
+        with pytest.raises(BrokerRefused):
+            await asker.publish(exchange, key, b"forged")
+    with pytest.raises(BrokerRefused):
+        await (await score.open_channel()).declare_queue("scoreboard.mine", {})
+    with pytest.raises(BrokerRefused):
+        await (await score.open_channel()).consume(queues.UPDATES, lambda _: None)
+    with pytest.raises(BrokerRefused):
+        await (await worker.open_channel()).declare_queue("another", {})
+    with pytest.raises(BrokerRefused):
+        await answers.publish("amq.direct", "x", b"")
+
+
+async def test_differing_declaration_is_refused(mesh: Mesh) -> None:
+    await mesh.publisher()
+    channel = await mesh.opened[0].open_channel()
+    with pytest.raises(BrokerRefused):
+        await queues.declare(channel, max_bytes=1, delays_s=DELAYS_S)
+
+
+async def test_no_broker_is_an_answer() -> None:
+    (port,) = _free_ports(1)
+    connection = Connection(f"amqp://a:b@127.0.0.1:{port}/", "test nobody")
+    publisher = Publisher(connection)
+    connection.start()
+    with pytest.raises(BrokerAway):
+        await publisher.publish("", "x", b"")
+    with pytest.raises(BrokerAway):
+        await connection.wait_ready(0.3)
+    assert not connection.is_ready
+    await connection.close()
+
+
+def test_backoff_grows_to_its_cap_and_is_spread() -> None:
+    assert [backoff_s(attempt, 0.0) for attempt in range(7)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert backoff_s(1000, 0.5) == 1.5
