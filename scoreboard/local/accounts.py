@@ -1,0 +1,95 @@
+"""Who may do what on the servers: one account a service, as docs/wiring.md lists them.
+
+Pure: turns passwords into the lines and documents that Redis, RabbitMQ and Postgres take. What a role may
+do inside Postgres stands in the migrations, which grant to these names; RabbitMQ's rights stand in
+board/queues.py beside the names of the queues.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping
+
+OWNER = "scoreboard"
+SERVICES = ("auth_svc", "score_svc", "worker", "leaderboard_svc", "stream_svc")
+ACCOUNTS = (OWNER, *SERVICES)
+BROKER_ACCOUNTS = (OWNER, "score_svc", "worker")
+FULL_RIGHTS = {"configure": ".*", "write": ".*", "read": ".*"}
+
+# What any client needs: to log in, to look whether Redis was replaced (INFO's run_id), to run our scripts.
+# Scripts are read-write for Redis unless called by EVALSHA_RO: accounts with %R~ keys call that one.
+_BASE = "+@connection -client|kill -client|pause +info +time +script|load +script|exists +evalsha_ro +eval_ro"
+_READ = f"{_BASE} +@read"
+_WRITE = f"{_READ} +@write +@transaction +evalsha +eval -@dangerous +info"
+_VIEW = "%R~sb:b:* %R~sb:users %R~sb:refs"
+REDIS_RULES: Mapping[str, str] = {
+    OWNER: "~* &* +@all",
+    "auth_svc": f"~sb:deny:* ~sb:guess:* {_WRITE}",
+    "score_svc": f"~sb:claim:* ~sb:rate:* %R~sb:deny:* {_WRITE}",
+    "worker": f"~sb:b:* ~sb:users ~sb:refs &sb:feed {_WRITE} +publish",
+    "leaderboard_svc": f"{_VIEW} {_READ}",
+    "stream_svc": f"{_VIEW} %R~sb:deny:* &sb:feed {_READ} +subscribe +unsubscribe",
+}
+
+
+def redis_acl(passwords: Mapping[str, str]) -> str:
+    """Return Redis's ACL file: every account with its keys and commands; the default one is off."""
+    lines = ["user default off"]
+    for account in ACCOUNTS:
+        digest = hashlib.sha256(passwords[account].encode()).hexdigest()
+        lines.append(f"user {account} on #{digest} resetchannels {REDIS_RULES[account]}")
+    return "\n".join(lines) + "\n"
+
+
+def rabbitmq_password_hash(password: str) -> str:
+    """Return RabbitMQ's salted SHA-256 of a password, in the form that a definitions file takes."""
+    salt = secrets.token_bytes(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def rabbitmq_definitions(
+    passwords: Mapping[str, str],
+    vhost: str,
+    permissions: Mapping[str, Mapping[str, str]],
+    policy: Mapping[str, object],
+) -> dict[str, object]:
+    """Return the definitions that RabbitMQ loads before it lets anyone in.
+
+    permissions: account to its regular expressions `configure`, `write` and `read`; the owner may do all.
+    policy: of the vhost's queues, in RabbitMQ's own words.
+    """
+    return {
+        "users": [
+            {
+                "name": account,
+                "password_hash": rabbitmq_password_hash(passwords[account]),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": ["administrator"] if account == OWNER else [],
+                "limits": {},
+            }
+            for account in BROKER_ACCOUNTS
+        ],
+        "vhosts": [{"name": vhost}],
+        "permissions": [
+            {"user": account, "vhost": vhost, **rights}
+            for account, rights in {OWNER: FULL_RIGHTS, **permissions}.items()
+        ],
+        "policies": [{"vhost": vhost, **policy}],
+    }
+
+
+def postgres_url(account: str, password: str, port: int, database: str) -> str:
+    """Return the DSN of an account."""
+    return f"postgresql://{account}:{password}@127.0.0.1:{port}/{database}"
+
+
+def redis_url(account: str, password: str, port: int) -> str:
+    """Return the URL of an account; every mesh has a Redis of its own and uses database 0."""
+    return f"redis://{account}:{password}@127.0.0.1:{port}/0"
+
+
+def rabbitmq_url(account: str, password: str, port: int, vhost: str) -> str:
+    """Return the URL of an account on a vhost whose name needs no quoting."""
+    return f"amqp://{account}:{password}@127.0.0.1:{port}/{vhost}"

@@ -1,0 +1,44 @@
+"""Makes the roles and the database of a mesh; safe to repeat.
+
+What stands inside the database (tables, rights) comes from migrations/, run by board.migrate as the owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import psycopg
+from psycopg import sql
+
+from scoreboard.local.accounts import ACCOUNTS, OWNER
+
+
+def make_roles(superuser_url: str, passwords: Mapping[str, str]) -> None:
+    """Make each account's role, or give it its password again."""
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        for account in ACCOUNTS:
+            known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [account]).fetchone()
+            verb = sql.SQL("ALTER" if known else "CREATE")
+            statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}")
+            name, password = sql.Identifier(account), sql.Literal(passwords[account])
+            connection.execute(statement.format(verb, name, password))
+
+
+def make_database(superuser_url: str, name: str, template: str = "template0") -> None:
+    """Make a database of the owner unless it is there; only the accounts may connect."""
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
+            statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
+            names = [sql.Identifier(part) for part in (name, OWNER, template)]
+            connection.execute(statement.format(*names))
+        revoke = sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC")
+        connection.execute(revoke.format(sql.Identifier(name)))
+        for account in ACCOUNTS:
+            grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")
+            connection.execute(grant.format(sql.Identifier(name), sql.Identifier(account)))
+
+
+def drop_database(superuser_url: str, name: str) -> None:
+    """Drop a database, with whoever is still connected."""
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

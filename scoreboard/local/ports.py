@@ -1,0 +1,68 @@
+"""Finds free ports of 127.0.0.1 and holds them until their servers start.
+
+Ports lie below the kernel's ephemeral range, so that no outgoing connection takes one in between.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from contextlib import suppress
+
+from scoreboard.local.trouble import Trouble
+
+FIRST_PORT, LAST_PORT = 12000, 31999  # above the well-known servers, below Linux's ephemeral 32768
+TRIES_MAX = 2000
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port now."""
+    with suppress(OSError):
+        _hold(port).close()
+        return True
+    return False
+
+
+def _hold(port: int) -> socket.socket:
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # As servers do: a port whose last connections linger in TIME_WAIT is free.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", port))
+        held.listen(1)
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+class Ports:
+    """Ports by name; the ones of the last run are taken again where they are still free."""
+
+    def __init__(self, wanted: dict[str, int] | None = None) -> None:
+        self.numbers: dict[str, int] = {}
+        self._wanted = wanted or {}
+        self._held: dict[str, socket.socket] = {}
+
+    def take(self, name: str) -> int:
+        """Return a port for this name, held until `release`. Raises Trouble when none is free."""
+        candidates = [self._wanted[name]] if name in self._wanted else []
+        candidates += [random.randint(FIRST_PORT, LAST_PORT) for _ in range(TRIES_MAX)]  # noqa: S311
+        for port in candidates:
+            if port in self.numbers.values():
+                continue
+            with suppress(OSError):
+                self._held[name] = _hold(port)
+                self.numbers[name] = port
+                return port
+        raise Trouble("No port of 127.0.0.1 is free.", "Stop programs that listen on many ports (ss -ltn).")
+
+    def release(self, name: str) -> None:
+        """Let go of a port just before its server starts."""
+        if name in self._held:
+            self._held.pop(name).close()
+
+    def release_all(self) -> None:
+        """Let go of every port still held."""
+        for name in list(self._held):
+            self.release(name)

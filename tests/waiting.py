@@ -1,0 +1,39 @@
+"""Waits for conditions. A deadline is a bound on patience, scaled by one variable for slow machines."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# Read at import: conftest.py takes SCOREBOARD_* out of the environment before any test runs.
+SCALE = float(os.environ.get("SCOREBOARD_TEST_TIMEOUT_SCALE", "1"))
+POLL_S = 0.02  # short beside what it waits for, long beside the cost of asking
+
+
+async def eventually(
+    condition: Callable[[], T | Awaitable[T]], timeout_s: float = 20.0, what: str = "the condition"
+) -> T:
+    """Return the condition's first true value; fail when there is none before the (scaled) deadline.
+
+    An AssertionError of the condition counts as "not yet"; the last one is shown.
+    """
+    deadline = time.monotonic() + timeout_s * SCALE
+    last: AssertionError | None = None
+    while True:
+        try:
+            value = condition()
+            if inspect.isawaitable(value):
+                value = await value
+            if value:
+                return value  # type: ignore[return-value]
+        except AssertionError as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {timeout_s * SCALE:.0f} s") from last
+        await asyncio.sleep(POLL_S)
