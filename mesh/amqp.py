@@ -70,6 +70,20 @@ def _as_ours(reason: BaseException | None) -> BrokerAway:
     return ours
 
 
+class Address:
+    """Where the broker is and who calls. Raises ValueError for an URL that is none."""
+
+    def __init__(self, url: str, name: str, heartbeat_s: int):
+        if not url.startswith(("amqp://", "amqps://")):
+            raise ValueError("must be amqp://USER:PASSWORD@HOST:PORT/VHOST")
+        self.parameters = pika.URLParameters(url)
+        self.parameters.heartbeat = heartbeat_s
+        self.parameters.connection_attempts = 1
+        self.parameters.socket_timeout = CONNECT_TIMEOUT_S
+        self.parameters.stack_timeout = CONNECT_TIMEOUT_S
+        self.parameters.client_properties = {"connection_name": name}
+
+
 class Link:
     """One TCP connection to the broker, from its opening to its end; never opened again."""
 
@@ -81,7 +95,7 @@ class Link:
         pika_connection.add_on_connection_unblocked_callback(self._on_unblocked)
 
     @classmethod
-    async def open(cls, url: str, name: str, heartbeat_s: int) -> Link:
+    async def open(cls, address: Address) -> Link:
         """Connects and logs in. Raises BrokerAway."""
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
@@ -100,7 +114,7 @@ class Link:
             if not lost.done():
                 lost.set_result(_as_ours(reason))
 
-        connection = AsyncioConnection(_parameters(url, name, heartbeat_s), on_open, on_open_error, on_close, loop)
+        connection = AsyncioConnection(address.parameters, on_open, on_open_error, on_close, loop)
         try:
             await opened
         except asyncio.CancelledError:
@@ -139,16 +153,6 @@ class Link:
     def _on_unblocked(self, _: object, __: object) -> None:
         self.is_blocked = False
         log.info("Broker takes messages again", extra={"event": "broker_unblocked"})
-
-
-def _parameters(url: str, name: str, heartbeat_s: int) -> pika.URLParameters:
-    parameters = pika.URLParameters(url)
-    parameters.heartbeat = heartbeat_s
-    parameters.connection_attempts = 1
-    parameters.socket_timeout = CONNECT_TIMEOUT_S
-    parameters.stack_timeout = CONNECT_TIMEOUT_S
-    parameters.client_properties = {"connection_name": name}
-    return parameters
 
 
 class Channel:
