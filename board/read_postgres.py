@@ -11,6 +11,7 @@ from board.read import RANK_EXACT_MAX, Page, Place, Row
 from mesh.sql import load
 
 PLAYERS_FRESH_S = 1.0  # counting a million entries takes 60 ms: once a second and board
+BOARDS_COUNTED_MAX = 1_000  # past periods are asked for too, and would add up
 
 _SQL = load(__package__, "read.sql")
 
@@ -68,6 +69,8 @@ class PostgresReader:
         counted_at, players = self._players.get(board, (float("-inf"), 0))
         if time.monotonic() - counted_at > PLAYERS_FRESH_S:
             players = await connection.fetchval(_SQL["players"], *board)
+            if len(self._players) >= BOARDS_COUNTED_MAX:
+                self._players.clear()
             self._players[board] = (time.monotonic(), players)
         return players
 

@@ -33,7 +33,9 @@ class RedisReader:
     async def place(self, board: BoardKey, user_id: str) -> Place | None:
         """As BoardReader; raises as `top`."""
         page = await self.around(board, user_id, 0)
-        return page and Place(page.rows[0], page.players, approximate=False, version=page.version)
+        if page is None:
+            return None
+        return Place(page.rows[0], page.players, approximate=False, version=page.version)
 
     async def around(self, board: BoardKey, user_id: str, each_side: int) -> Page | None:
         """As BoardReader; raises as `top`."""
