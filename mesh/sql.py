@@ -7,6 +7,18 @@ and asking for a name that is not there is an error at import, not at the first 
 import re
 from collections.abc import Mapping
 from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
+
+    #: What runs a query inside the caller's transaction.
+    Connection = asyncpg.Connection[Any] | PoolConnectionProxy[Any]
+    #: What runs a query on its own.
+    Executor = Connection | asyncpg.Pool[Any]
+else:
+    Connection = Executor = Any
 
 _NAME = re.compile(r"^-- name: (\S+)[ \t]*\n", re.MULTILINE)
 

@@ -12,6 +12,7 @@ GRANT SELECT (client_id, role, actions, updates_per_second, disabled_at) ON clie
 GRANT SELECT ON users TO worker;
 GRANT UPDATE (score, updated_at) ON users TO worker;
 GRANT SELECT, INSERT ON score_logs TO worker;
+GRANT SELECT ON score_logs_other, board_entries_other TO worker; -- upkeep counts what found no partition
 GRANT SELECT, INSERT, UPDATE ON board_entries, board_periods, action_usage TO worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dead_letters TO worker;
 GRANT SELECT ON catalogue_revisions, actions, boards TO worker;
