@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import itertools
-import json
 import os
 import signal
-import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from urllib.parse import quote
 
-import psutil
+import httpx
 import pytest
 
 from board import queues
@@ -33,146 +26,78 @@ from mesh.rabbitmq import (
     Unroutable,
     backoff_s,
 )
+from scoreboard.local.accounts import OWNER
+from scoreboard.local.ports import Ports
+from scoreboard.local.program import base_environment, start
+from scoreboard.local.servers import RABBITMQ_SCRIPT
+from tests.servers import RabbitmqServer, Vhost, delete_vhost, make_vhost, start_rabbitmq
+from tests.waiting import SCALE, eventually
 
-PATIENCE_S = 30 * float(os.environ.get("SCOREBOARD_TEST_PATIENCE", "1"))
+PATIENCE_S = 30 * SCALE
 DELAYS_S = (0.2, 1)
-PASSWORD = "only-of-this-test"
-ACCOUNTS = {"owner": {"configure": ".*", "write": ".*", "read": ".*"}} | queues.PERMISSIONS
-VHOSTS = 40
 
 
 class Broker:
-    """A RabbitMQ node with an epmd of its own, on free ports, with a vhost for each test."""
+    """A RabbitMQ of these tests alone, since they freeze and kill it."""
 
-    def __init__(self, folder: Path):
-        self.port, dist_port, epmd_port = _free_ports(3)
-        self._folder = folder
-        (folder / "definitions.json").write_text(json.dumps(_definitions()))
-        (folder / "rabbitmq.conf").write_text(f"load_definitions = {folder}/definitions.json\nlog.console = false\n")
-        (folder / "plugins").write_text("[].")
-        self._env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "ERL_EPMD_PORT": str(epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
-            "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(dist_port),
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(folder / "log"),
-            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
-            "RABBITMQ_PID_FILE": str(folder / "pid"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}",
-        }
-        self._epmd = subprocess.Popen(
-            ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"], env=self._env, stderr=subprocess.DEVNULL
-        )
-        self._vhosts = (f"test-{number}" for number in itertools.count())
-        self.start()
-
-    def start(self) -> None:
-        self._node = psutil.Popen(
-            ["/usr/lib/rabbitmq/bin/rabbitmq-server"],
-            env=self._env,
-            stdout=(self._folder / "out").open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 2 * PATIENCE_S
-        # Open for connections only when the definitions are in.
-        while not self._accepts():
-            assert self._node.poll() is None, (self._folder / "out").read_text()[-2000:]
-            assert time.monotonic() < deadline, "RabbitMQ did not start"
-            time.sleep(0.1)
+    def __init__(self, server: RabbitmqServer):
+        self.server = server
+        self._running = server.running
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends a signal to the Erlang machine and what it started."""
-        os.killpg(self._node.pid, number)
+        os.kill(self._running.pid, number)
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         self.signal(signal.SIGKILL)
-        self._node.wait(PATIENCE_S)
+        await self._running.ended()
 
-    def stop(self) -> None:
-        self.signal(signal.SIGCONT)
-        self.kill()
-        self._epmd.terminate()
-        self._epmd.wait(PATIENCE_S)
+    async def start(self) -> None:
+        self._running = await start(self._running.program, self._running.log)
+        await self._running.until_ready()
+        assert await eventually(self._api_answers, PATIENCE_S)
+
+    async def stop(self) -> None:
+        await self._running.stop()
+        await self.server.epmd.stop()
 
     async def ctl(self, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(
-            "/usr/lib/rabbitmq/bin/rabbitmqctl",
+            RABBITMQ_SCRIPT.with_name("rabbitmqctl"),
             *arguments,
-            env=self._env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            env={**base_environment(), **self._running.program.environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         out, _ = await process.communicate()
         assert process.returncode == 0, out.decode()
 
-    def vhost(self) -> str:
-        return next(self._vhosts)
-
-    def _accepts(self) -> bool:
+    async def _api_answers(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
+            async with self.server.api() as api:
+                return (await api.get("/overview")).is_success
+        except httpx.TransportError:
             return False
-        return True
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def _definitions() -> dict[str, object]:
-    salt = os.urandom(4)
-    password_hash = base64.b64encode(salt + hashlib.sha256(salt + PASSWORD.encode()).digest()).decode()
-    vhosts = [f"test-{number}" for number in range(VHOSTS)]
-    return {
-        "users": [
-            {
-                "name": name,
-                "password_hash": password_hash,
-                "hashing_algorithm": "rabbit_password_hashing_sha256",
-                "tags": "",
-            }
-            for name in ACCOUNTS
-        ],
-        "vhosts": [{"name": vhost} for vhost in vhosts],
-        "permissions": [
-            {"user": user, "vhost": vhost, **rights} for vhost in vhosts for user, rights in ACCOUNTS.items()
-        ],
-        "policies": [{"vhost": vhost, **queues.POLICY} for vhost in vhosts],
-    }
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    broker = Broker(tmp_path_factory.mktemp("rabbitmq"))
+async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Broker]:
+    broker = Broker(await start_rabbitmq(tmp_path_factory.mktemp("rabbitmq")))
     yield broker
-    broker.stop()
+    await broker.stop()
 
 
 class Mesh:
     """One test's vhost: opens connections to it and closes them all at the end."""
 
-    def __init__(self, broker: Broker):
-        self._broker = broker
-        self.vhost = broker.vhost()
+    def __init__(self, vhost: Vhost):
+        self.vhost = vhost
         self.opened: list[Connection] = []
 
-    def connect(self, user: str = "owner", max_bytes: int | None = None) -> Connection:
-        url = f"amqp://{user}:{quote(PASSWORD)}@127.0.0.1:{self._broker.port}/{self.vhost}"
+    def connect(self, user: str = OWNER, max_bytes: int | None = None) -> Connection:
         declare = partial(queues.declare, max_bytes=max_bytes or 2**26, delays_s=DELAYS_S)
-        connection = Connection(url, f"test {user}", on_connect=None if user == "score_svc" else declare)
+        connection = Connection(
+            self.vhost.url(user), f"test {user}", on_connect=None if user == "score_svc" else declare
+        )
         connection.start()
         self.opened.append(connection)
         return connection
@@ -192,16 +117,11 @@ class Mesh:
 
 @pytest.fixture
 async def mesh(broker: Broker) -> AsyncIterator[Mesh]:
-    mesh = Mesh(broker)
+    mesh = Mesh(await make_vhost(broker.server))
     yield mesh
     for connection in mesh.opened:
         await connection.close()
-
-
-async def until(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 — the condition is the broker's, no event of ours
-            await asyncio.sleep(0.01)
+    await delete_vhost(mesh.vhost)
 
 
 async def send(publisher: Publisher, *bodies: bytes) -> None:
@@ -302,13 +222,13 @@ async def test_killed_broker_ends_each_publish_in_time_and_keeps_what_it_confirm
                 return
 
     lanes = asyncio.gather(*(keep_publishing(lane) for lane in range(64)))
-    await until(lambda: len(results) > 500)
-    broker.kill()
+    await eventually(lambda: len(results) > 500)
+    await broker.kill()
     await lanes
     assert max(seconds for _, seconds in results.values()) < 3
     assert (await outcome(publisher, b"while away"))[0] == "away"
     assert not publisher.is_ready
-    await asyncio.to_thread(broker.start)
+    await broker.start()
     for connection in mesh.opened:
         await connection.wait_ready(PATIENCE_S)
     await publisher.publish(queues.EXCHANGE, queues.UPDATES, b"last", reply_to=DIRECT_REPLY_TO)
@@ -321,7 +241,7 @@ async def test_killed_broker_ends_each_publish_in_time_and_keeps_what_it_confirm
             confirmed.discard(delivery.body)
             if delivery.reply_to:
                 assert answers.publish_nowait("", delivery.reply_to, b"answer")
-    await until(lambda: replies == [b"answer"])
+    await eventually(lambda: replies == [b"answer"])
 
 
 async def test_frozen_broker_is_not_waited_for(broker: Broker, mesh: Mesh) -> None:
@@ -337,8 +257,8 @@ async def test_frozen_broker_is_not_waited_for(broker: Broker, mesh: Mesh) -> No
         assert min(seconds for _, seconds in results) < 0.5
         assert publisher.inflight_messages == 16
         assert (await outcome(publisher, b"late"))[1] < 0.5
-        await until(lambda: time.monotonic() - began > 3)
-    await until(lambda: publisher.inflight_messages == 0)
+        await eventually(lambda: time.monotonic() - began > 3)
+    await eventually(lambda: publisher.inflight_messages == 0)
     await send(publisher, b"after")
 
 
@@ -349,8 +269,8 @@ async def test_lost_connection_comes_back_with_its_reply_and_queue_consumers(bro
     await send(publisher, b"held")
     async with asyncio.timeout(PATIENCE_S):
         held = await consumer.get()
-    await broker.ctl("close_all_connections", "--vhost", mesh.vhost, "by a test")
-    await until(lambda: not consumer.is_held(held))
+    await broker.ctl("close_all_connections", "--vhost", mesh.vhost.name, "by a test")
+    await eventually(lambda: not consumer.is_held(held))
     for connection in mesh.opened:
         await connection.wait_ready(PATIENCE_S)
     consumer.ack(held)  # of the dead channel: must ack nothing on the new one
@@ -365,7 +285,7 @@ async def test_lost_connection_comes_back_with_its_reply_and_queue_consumers(bro
         question = await consumer.get()
     assert question.reply_to is not None
     assert publisher.publish_nowait("", question.reply_to, b"answer")
-    await until(lambda: replies == [b"answer"])
+    await eventually(lambda: replies == [b"answer"])
 
 
 async def test_reply_survives_a_delay_queue(mesh: Mesh) -> None:
@@ -385,7 +305,7 @@ async def test_reply_survives_a_delay_queue(mesh: Mesh) -> None:
         assert delivery.reply_to is not None
         assert worker.publish_nowait("", delivery.reply_to, delivery.body)
         suspects.ack(delivery)
-    await until(lambda: replies == [b"0.2", b"1"])
+    await eventually(lambda: replies == [b"0.2", b"1"])
 
 
 async def test_reply_to_an_asker_who_left_harms_nobody(mesh: Mesh) -> None:
@@ -416,7 +336,7 @@ async def test_failing_reply_handler_harms_nobody(mesh: Mesh) -> None:
         question = await consumer.get()
     for body in (b"1", b"2"):
         publisher.publish_nowait("", question.reply_to or "", body)
-    await until(lambda: seen == [b"1", b"2"])
+    await eventually(lambda: seen == [b"1", b"2"])
     assert publisher.is_ready
 
 
@@ -464,7 +384,7 @@ async def test_consumer_survives_the_deletion_of_its_queue(mesh: Mesh) -> None:
     consumer = await mesh.consumer()
     channel = await mesh.opened[0].open_channel()
     await channel.delete_queue(queues.UPDATES)
-    await until(lambda: not consumer.is_up)
+    await eventually(lambda: not consumer.is_up)
     await queues.declare(channel, max_bytes=2**26, delays_s=DELAYS_S)
     await send(publisher, b"again")
     assert await received(consumer, 1) == [b"again"]
@@ -493,15 +413,15 @@ async def test_memory_alarm_refuses_at_once_and_passes(broker: Broker, mesh: Mes
     try:
         # The broker says so only to a connection that publishes.
         assert (await outcome(publisher, b"first"))[1] < 3
-        await until(lambda: not publisher.is_ready)
+        await eventually(lambda: not publisher.is_ready)
         results = await asyncio.gather(*(outcome(publisher, b"refused") for _ in range(100)))
         assert {kind for kind, _ in results} == {"away"}
         assert max(seconds for _, seconds in results) < 0.5
         assert not publisher.publish_nowait("", "nowhere", b"")
         assert b"before" in await received(consumer, 1)
     finally:
-        await broker.ctl("set_vm_memory_high_watermark", "0.6")
-    await until(lambda: publisher.is_ready)
+        await broker.ctl("set_vm_memory_high_watermark", "0.4")
+    await eventually(lambda: publisher.is_ready)
     await send(publisher, b"after")
 
 
@@ -522,7 +442,7 @@ async def test_each_account_can_do_its_work_and_no_more(mesh: Mesh) -> None:
     await answers.publish("", queues.delay(0.2), b"retry")
     await answers.publish("", queues.DEAD, b"dead")
     updates.ack(delivery)
-    await until(lambda: replies == [b"result"])
+    await eventually(lambda: replies == [b"result"])
 
     for exchange, key in (("", queues.DEAD), ("", "amq.rabbitmq.reply-to"), ("amq.direct", "x")):
         await asker.wait_ready(PATIENCE_S)
@@ -546,7 +466,9 @@ async def test_differing_declaration_is_refused(mesh: Mesh) -> None:
 
 
 async def test_no_broker_is_an_answer() -> None:
-    (port,) = _free_ports(1)
+    ports = Ports()
+    port = ports.take("nobody")
+    ports.release_all()
     connection = Connection(f"amqp://a:b@127.0.0.1:{port}/", "test nobody")
     publisher = Publisher(connection)
     connection.start()
