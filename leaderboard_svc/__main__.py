@@ -1,0 +1,38 @@
+"""Starts leaderboard_svc: `python -m leaderboard_svc`, configured by the environment."""
+
+from contextlib import AsyncExitStack
+
+from board.catalogue_cache import CatalogueCache
+from board.read_postgres import PostgresReader
+from board.read_redis import RedisReader
+from board.reading import BoardReading
+from leaderboard_svc.service import LeaderboardService
+from leaderboard_svc.settings import LeaderboardSettings
+from mesh import postgres, redis
+from mesh.run import run
+from mesh.server import PUBLIC, Service, serve
+from scoreboard.v1 import leaderboard_pb2
+
+NAME = "leaderboard_svc"
+POOL_SIZE = 8  # Postgres is the fallback here, and one query a board and second is shared
+
+
+async def main(settings: LeaderboardSettings) -> None:
+    """Serves until it is told to stop."""
+    async with AsyncExitStack() as stack:
+        pool = await postgres.create_pool(settings.postgres_url, name=NAME, size=POOL_SIZE)
+        stack.push_async_callback(pool.close)
+        client = redis.connect(settings.redis_url)
+        stack.push_async_callback(client.aclose)
+        catalogue = CatalogueCache(pool)
+        await catalogue.start()
+        stack.push_async_callback(catalogue.close)
+        reading = BoardReading(RedisReader(client), PostgresReader(pool), redis.Breaker())
+        descriptor = leaderboard_pb2.DESCRIPTOR.services_by_name["LeaderboardService"]
+        access = {method.name: PUBLIC for method in descriptor.methods}
+        service = Service(descriptor, LeaderboardService(reading, catalogue, pool), access)
+        await serve(settings, settings.leaderboard_port, [service], ready=lambda: catalogue.is_loaded)
+
+
+if __name__ == "__main__":
+    run(NAME, LeaderboardSettings, main)

@@ -1,0 +1,54 @@
+"""Keeps serialised answers for a moment, so that a crowd that asks the same is answered from one read.
+
+Holds always: an answer is no older than its life, and of those who wait for the same one only one reads.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+
+FRESH_S = 0.05  # lists of the top may be 100 ms old (the contract); half of it leaves room for the way
+STALE_S = 1.0  # of Postgres: one query a board and second, however many ask
+ANSWERS_MAX = 1_000  # about 10 kB each at most
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A serialised response; etag is None when it came from Postgres."""
+
+    body: bytes
+    etag: str | None
+
+
+class Snapshots:
+    """Answers by what was asked, the least recently used forgotten first."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._answers: OrderedDict[Hashable, tuple[float, Answer]] = OrderedDict()  # good until, answer
+        self._reads: dict[Hashable, asyncio.Task[Answer]] = {}
+
+    async def get(self, asked: Hashable, read: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Returns the answer at hand, or what `read` gives; raises what it raises, to everyone who waits for it."""
+        good_until, answer = self._answers.get(asked, (float("-inf"), None))
+        if answer is not None and self._clock() < good_until:
+            return answer
+        task = self._reads.get(asked)
+        if task is None:
+            task = asyncio.create_task(self._read(asked, read), name="leaderboard read")
+            self._reads[asked] = task
+            task.add_done_callback(lambda _: self._reads.pop(asked))
+        # A caller that gives up must not take the read away from the others.
+        return await asyncio.shield(task)
+
+    async def _read(self, asked: Hashable, read: Callable[[], Awaitable[Answer]]) -> Answer:
+        # The life counts from before the read: what is committed after this moment may be missing.
+        started = self._clock()
+        answer = await read()
+        self._answers[asked] = (started + (FRESH_S if answer.etag else STALE_S), answer)
+        self._answers.move_to_end(asked)
+        if len(self._answers) > ANSWERS_MAX:
+            self._answers.popitem(last=False)
+        return answer
