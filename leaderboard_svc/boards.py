@@ -6,7 +6,7 @@ import asyncpg
 
 from board.catalogue import Board
 from board.period_store import list_periods
-from board.periods import period_at
+from board.periods import ALL_TIME, Period, period_at
 from scoreboard.v1 import leaderboard_pb2 as pb
 
 PERIODS_MAX = 100  # three months of days, two years of weeks
