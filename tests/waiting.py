@@ -7,7 +7,7 @@ import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
@@ -16,6 +16,10 @@ SCALE = float(os.environ.get("SCOREBOARD_TEST_TIMEOUT_SCALE", "1"))
 POLL_S = 0.02  # short beside what it waits for, long beside the cost of asking
 
 
+@overload
+async def eventually(condition: Callable[[], Awaitable[T]], timeout_s: float = ..., what: str = ...) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T], timeout_s: float = ..., what: str = ...) -> T: ...
 async def eventually(
     condition: Callable[[], T | Awaitable[T]], timeout_s: float = 20.0, what: str = "the condition"
 ) -> T:
@@ -31,7 +35,7 @@ async def eventually(
             if inspect.isawaitable(value):
                 value = await value
             if value:
-                return value  # type: ignore[return-value]
+                return value
         except AssertionError as error:
             last = error
         if time.monotonic() > deadline:

@@ -7,7 +7,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -54,8 +54,7 @@ class Broker:
     async def start(self) -> None:
         self._running = await start(self._running.program, self._running.log)
         await self._running.until_ready()
-        answers: Callable[[], Awaitable[bool]] = self._api_answers
-        await eventually(answers, PATIENCE_S)
+        await eventually(self._api_answers, PATIENCE_S)
 
     async def stop(self) -> None:
         await self._running.stop()
