@@ -6,22 +6,13 @@ than its cap, in whatever order their batches came.
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from board.catalogue import Action
+from board.ledger import ActionUsage
 from mesh.reasons import Reason
 
 _NONE = timedelta()
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """A row of `action_usage`: the latest counted job of a player's action, and how many its window holds so far."""
-
-    last_at: datetime
-    window_start: datetime
-    used: int
 
 
 def is_limited(action: Action) -> bool:
@@ -29,7 +20,7 @@ def is_limited(action: Action) -> bool:
     return action.cooldown is not None or action.cap_count is not None
 
 
-def span_needed(at: datetime, usage: Usage, action: Action) -> tuple[datetime, datetime] | None:
+def span_needed(at: datetime, usage: ActionUsage, action: Action) -> tuple[datetime, datetime] | None:
     """Returns the span [from, until) whose counted jobs must be known to decide a job; None: the usage row is enough.
 
     It is not for a job accepted before the last counted one, nor where the catalogue changed the window since.
@@ -53,13 +44,14 @@ class Limit:
     past: the times of the counted jobs in the spans that `span_needed` named for the batch.
     """
 
-    def __init__(self, action: Action, usage: Usage | None, past: Sequence[datetime]) -> None:
+    def __init__(self, user_ref: int, action: Action, usage: ActionUsage | None, past: Sequence[datetime]) -> None:
+        self._user_ref = user_ref
         self._action = action
         self._past = sorted(past)
         self._usage = usage
         if usage is not None and not _is_current(usage, action):
             start = action.cap_window_start(usage.last_at)
-            self._usage = Usage(usage.last_at, start, self._count_past(start))
+            self._usage = self._row(usage.last_at, start, self._count_past(start))
 
     def refusal(self, at: datetime) -> Reason | None:
         """Returns why a job of that time does not count, or None."""
@@ -69,7 +61,7 @@ class Limit:
             return Reason.CAP_REACHED
         return None
 
-    def count(self, at: datetime) -> Usage:
+    def count(self, at: datetime) -> ActionUsage:
         """Counts a job and returns the row to keep."""
         last, start, used = at, self._action.cap_window_start(at), self._used(at) + 1
         if self._usage is not None and at < self._usage.last_at:
@@ -77,8 +69,11 @@ class Limit:
             if start < self._usage.window_start:  # into an earlier window: the row keeps the latest
                 start, used = self._usage.window_start, self._usage.used
         insort(self._past, at)
-        self._usage = Usage(last, start, used)
+        self._usage = self._row(last, start, used)
         return self._usage
+
+    def _row(self, last: datetime, start: datetime, used: int) -> ActionUsage:
+        return ActionUsage(self._user_ref, self._action.action_id, last, start, used)
 
     def _is_near(self, at: datetime) -> bool:
         cooldown = self._action.cooldown
@@ -101,5 +96,5 @@ class Limit:
         return bisect_left(self._past, end) - bisect_left(self._past, start)
 
 
-def _is_current(usage: Usage, action: Action) -> bool:
+def _is_current(usage: ActionUsage, action: Action) -> bool:
     return usage.window_start == action.cap_window_start(usage.last_at)

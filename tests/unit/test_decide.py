@@ -3,16 +3,19 @@
 import random
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from board.catalogue import Action
+from board.instant import from_us
 from board.job_pb2 import Job
+from board.ledger import LockedUser, Outcome, RecordedUpdate
 from board.order import SCORE_MAX
 from worker import decide as rule
-from worker.decide import Decided, Known, Outcome, Player, Recorded, decide, sift
+from worker.decide import PARKED, Decided, Known, decide, sift
 
 NOON_US = 1_795_608_000_000_000  # 2026-11-25T12:00:00Z
 ACTIONS = {
@@ -27,10 +30,10 @@ ACTIONS = {
         Action("gone", 9, enabled=False),
     )
 }
-ANNA = Player(1, "anna", "Anna", 0, 1_000, 1)
-BEN = Player(2, "ben", "Ben", 0, 0, 1)
-BANNED = Player(3, "mallory", "Mallory", 1, 70, 1)
-DELETED = Player(4, "gone", "", 2, 0, 1)
+ANNA = LockedUser(1, "anna", "Anna", 0, 1_000, 1)
+BEN = LockedUser(2, "ben", "Ben", 0, 0, 1)
+BANNED = LockedUser(3, "mallory", "Mallory", 1, 70, 1)
+DELETED = LockedUser(4, "gone", "", 2, 0, 1)
 PLAYERS = {player.user_id: player for player in (ANNA, BEN, BANNED, DELETED)}
 
 
@@ -45,13 +48,13 @@ def _job(number: int, user: str = "anna", action: str = "win-round", *, at_s: fl
     return job
 
 
-def _decide(jobs: Sequence[Job], ledger: Mapping[bytes, Recorded] | None = None) -> Decided:
+def _decide(jobs: Sequence[Job], ledger: Mapping[UUID, RecordedUpdate] | None = None) -> Decided:
     return decide(jobs, Known(PLAYERS, ledger or {}, {}), ACTIONS)
 
 
 def test_an_update_brings_the_points_of_the_catalogue() -> None:
     decided = _decide([_job(1), _job(2, at_s=1)])
-    assert [(row.points, row.score_after) for row in decided.rows] == [(50, 1_050), (50, 1_100)]
+    assert [(row.score_change, row.score_after) for row in decided.rows] == [(50, 1_050), (50, 1_100)]
     result = decided.results[_id(2)]
     assert (result.outcome, result.score_after, result.points, result.username) == (0, 1_100, 50, "Anna")
 
@@ -72,14 +75,14 @@ def test_an_update_brings_the_points_of_the_catalogue() -> None:
 def test_a_refusal_is_a_row_without_points(job: Job, reason: str) -> None:
     decided = _decide([job])
     (row,) = decided.rows
-    assert (row.outcome, row.reason, row.points) == (Outcome.REFUSED, reason, 0)
+    assert (row.outcome, row.reason, row.score_change) == (Outcome.REFUSED, reason, 0)
     assert row.score_after == PLAYERS[job.user_id].score
     assert decided.results[job.update_id].reason == reason
 
 
 def test_a_reported_value_is_the_points() -> None:
     (row,) = _decide([_job(1, action="match-result", reporter="arena", value=321)]).rows
-    assert (row.points, row.value, row.score_after) == (321, 321, 1_321)
+    assert (row.score_change, row.value, row.score_after) == (321, 321, 1_321)
 
 
 def test_a_player_that_is_not_there_is_refused_without_a_row() -> None:
@@ -90,8 +93,11 @@ def test_a_player_that_is_not_there_is_refused_without_a_row() -> None:
 
 
 def test_what_the_ledger_has_is_answered_from_it_and_never_decided_again() -> None:
-    row = Recorded("lose-round", 1, "COOLDOWN", 0, 40)
-    decided = _decide([_job(1)], {_id(1): row})
+    key = UUID(bytes=_id(1))
+    row = RecordedUpdate(
+        key, 1, "anna", "Anna", "lose-round", 0, Outcome.REFUSED, "COOLDOWN", 0, 40, None, from_us(NOON_US)
+    )
+    decided = _decide([_job(1)], {key: row})
     assert decided.rows == []
     result = decided.results[_id(1)]
     assert (result.outcome, result.reason, result.action_id, result.score_after) == (1, "COOLDOWN", "lose-round", 40)
@@ -106,7 +112,7 @@ def test_exactly_the_first_100_by_time_and_id_count_under_a_cap_of_100() -> None
     jobs = [_job(n, "ben", "coin-of-100", at_s=n // 7) for n in range(500)]
     shuffled = random.Random(1).sample(jobs, 500)
     decided = _decide(shuffled)
-    applied = [row.job.update_id for row in decided.rows if row.outcome is Outcome.APPLIED]
+    applied = [row.update_id.bytes for row in decided.rows if row.outcome is Outcome.APPLIED]
     assert applied == [_id(n) for n in range(100)]
     assert {row.reason for row in decided.rows if row.outcome is Outcome.REFUSED} == {"CAP_REACHED"}
     assert decided.usage[2, "coin-of-100"].used == 100
@@ -114,16 +120,16 @@ def test_exactly_the_first_100_by_time_and_id_count_under_a_cap_of_100() -> None
 
 def test_a_cooldown_holds_inside_a_batch() -> None:
     decided = _decide([_job(3, action="spin", at_s=61), _job(1, action="spin"), _job(2, action="spin", at_s=59)])
-    assert [row.reason for row in decided.rows] == ["", "COOLDOWN", ""]
+    assert [row.reason for row in decided.rows] == [None, "COOLDOWN", None]
 
 
 def test_a_score_past_what_a_double_holds_parks_that_job_alone() -> None:
-    rich = Player(9, "rich", "Rich", 0, SCORE_MAX - 60, 1)
+    rich = LockedUser(9, "rich", "Rich", 0, SCORE_MAX - 60, 1)
     jobs = [_job(n, "rich", at_s=n) for n in range(2)] + [_job(3, "rich", "lose-round", at_s=3)]
     decided = decide(jobs, Known({"rich": rich}, {}, {}), ACTIONS)
     assert [row.score_after for row in decided.rows] == [SCORE_MAX - 10, SCORE_MAX - 30]
     assert [(job.update_id, reason) for job, reason in decided.parked] == [(_id(1), rule.SCORE_OUT_OF_RANGE)]
-    assert decided.results[_id(1)].outcome == Outcome.PARKED
+    assert decided.results[_id(1)].outcome == PARKED
 
 
 @pytest.mark.parametrize(
@@ -165,9 +171,9 @@ jobs_of_two = st.lists(
 def test_changes_add_up_to_the_points_of_the_applied_jobs(jobs: list[Job]) -> None:
     decided = _decide(jobs)
     for player in PLAYERS.values():
-        mine = [row for row in decided.rows if row.player is player]
-        assert (mine[-1].score_after if mine else player.score) == player.score + sum(row.points for row in mine)
-        assert all(row.points == 0 for row in mine if row.outcome is Outcome.REFUSED)
+        mine = [row for row in decided.rows if row.user_ref == player.user_ref]
+        assert (mine[-1].score_after if mine else player.score) == player.score + sum(row.score_change for row in mine)
+        assert all(row.score_change == 0 for row in mine if row.outcome is Outcome.REFUSED)
 
 
 @given(jobs_of_two, st.randoms())

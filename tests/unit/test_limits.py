@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from board.catalogue import Action
+from board.ledger import ActionUsage
 from mesh.reasons import Reason
-from worker.limits import Limit, Usage, span_needed
+from worker.limits import Limit, span_needed
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -22,11 +23,11 @@ COOLING = Action("spin", 5, cooldown=MINUTE)
 def _run(action: Action, times: Sequence[datetime]) -> list[datetime]:
     """Decides each time in a batch of its own, as if they came in that order; returns those that counted."""
     counted: list[datetime] = []
-    usage: Usage | None = None
+    usage: ActionUsage | None = None
     for at in times:
         span = span_needed(at, usage, action) if usage is not None else None
         past = [time for time in counted if span is not None and span[0] <= time < span[1]]
-        limit = Limit(action, usage, past)
+        limit = Limit(1, action, usage, past)
         if limit.refusal(at) is None:
             usage = limit.count(at)
             counted.append(at)
@@ -40,13 +41,16 @@ def test_a_daily_cap_ends_at_midnight_utc() -> None:
 
 
 def test_the_cap_is_named_as_the_reason() -> None:
-    assert Limit(DAILY, Usage(NOON, NOON.replace(hour=0), 1), ()).refusal(NOON + MINUTE) is Reason.CAP_REACHED
+    assert (
+        Limit(1, DAILY, ActionUsage(1, "daily-bonus", NOON, NOON.replace(hour=0), 1), ()).refusal(NOON + MINUTE)
+        is Reason.CAP_REACHED
+    )
 
 
 def test_a_cooldown_ends_with_its_last_microsecond() -> None:
     early = NOON + MINUTE - timedelta(microseconds=1)
-    assert Limit(COOLING, Usage(NOON, NOON, 1), ()).refusal(early) is Reason.COOLDOWN
-    assert Limit(COOLING, Usage(NOON, NOON, 1), ()).refusal(NOON + MINUTE) is None
+    assert Limit(1, COOLING, ActionUsage(1, "spin", NOON, NOON, 1), ()).refusal(early) is Reason.COOLDOWN
+    assert Limit(1, COOLING, ActionUsage(1, "spin", NOON, NOON, 1), ()).refusal(NOON + MINUTE) is None
 
 
 def test_a_refused_job_starts_no_cooldown() -> None:
@@ -66,11 +70,11 @@ def test_a_late_job_counts_in_its_own_day() -> None:
 def test_a_window_that_the_catalogue_widened_is_counted_anew() -> None:
     hourly = Action("spin", 5, cap_count=2, cap_window=timedelta(hours=1))
     daily = Action("spin", 5, cap_count=2, cap_window=DAY)
-    usage = Limit(hourly, None, ()).count(NOON)
+    usage = Limit(1, hourly, None, ()).count(NOON)
     span = span_needed(NOON + MINUTE, usage, daily)
     assert span is not None
     assert span[0] <= NOON < span[1]
-    limit = Limit(daily, usage, [NOON - timedelta(hours=2), NOON])
+    limit = Limit(1, daily, usage, [NOON - timedelta(hours=2), NOON])
     assert limit.refusal(NOON + MINUTE) is Reason.CAP_REACHED
 
 
@@ -99,6 +103,6 @@ def test_no_order_of_arrival_breaks_a_limit(
 
 @pytest.mark.parametrize("action", [DAILY, COOLING])
 def test_jobs_that_come_in_order_need_no_look_into_the_ledger(action: Action) -> None:
-    usage = Limit(action, None, ()).count(NOON)
+    usage = Limit(1, action, None, ()).count(NOON)
     assert span_needed(NOON, usage, action) is None
     assert span_needed(NOON + DAY, usage, action) is None

@@ -1,0 +1,104 @@
+"""Feeds the settler: envelopes of fresh jobs in batches, suspects one at a time.
+
+Holds always: a delivery is acked after its jobs are settled or moved, never before and never instead; a redelivered
+envelope is taken apart first, so that a job that kills workers is counted alone; nothing is nacked.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from mesh import points
+from mesh.rabbitmq import Consumer, Delivery
+from worker.batch import Asked, open_envelope
+from worker.mover import DeliveryLost, Mover
+from worker.settle import Settler
+
+log = logging.getLogger(__name__)
+
+UNDECODABLE = "UNDECODABLE"  # the body is no envelope
+DELIVERED_TOO_OFTEN = "DELIVERED_TOO_OFTEN"  # a suspect that came back with each worker that took it
+
+
+class Feeder:
+    """The two loops of a worker. `stop` lets each finish what it has in hand."""
+
+    def __init__(self, settler: Settler, mover: Mover, stopping: asyncio.Event) -> None:
+        self._settler = settler
+        self._mover = mover
+        self._stopping = stopping
+
+    async def feed_updates(self, inbox: Consumer, *, jobs_max: int, gather_s: float) -> None:
+        """Settles the queue of updates in batches of about `jobs_max`, until stopped."""
+        while (first := await self._next(inbox)) is not None:
+            deliveries = await _gather(inbox, first, jobs_max, gather_s)
+            try:
+                await self._settle_batch(deliveries, lambda batch=deliveries: any(map(inbox.is_held, batch)))
+            except DeliveryLost:
+                continue  # the broker delivers them again
+            inbox.ack_up_to(deliveries[-1])
+
+    async def feed_suspects(self, inbox: Consumer, *, deliveries_max: int) -> None:
+        """Settles the queue of suspects one by one, until stopped."""
+        while (delivery := await self._next(inbox)) is not None:
+            try:
+                await self._settle_suspect(delivery, lambda held=delivery: inbox.is_held(held), deliveries_max)
+            except DeliveryLost:
+                continue
+            inbox.ack(delivery)
+
+    async def _next(self, inbox: Consumer) -> Delivery | None:
+        get = asyncio.ensure_future(inbox.get())
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({get, stop}, return_when=asyncio.FIRST_COMPLETED)
+            # What came in the same instant as the stop goes back to the queue when the channel ends.
+            return None if self._stopping.is_set() else get.result()
+        finally:
+            get.cancel()
+            stop.cancel()
+
+    async def _settle_batch(self, deliveries: Sequence[Delivery], is_held: Callable[[], bool]) -> None:
+        fresh: list[Asked] = []
+        for delivery in deliveries:
+            jobs = open_envelope(delivery.body)
+            if jobs is None:
+                await self._mover.to_dead(delivery.body, UNDECODABLE, is_held)
+                continue
+            asked = [Asked(job, delivery.reply_to) for job in jobs]
+            if delivery.is_redelivered:
+                await self._mover.to_suspects(asked, is_held)
+            else:
+                fresh += asked
+        if fresh:
+            await self._settler.settle(fresh, is_held)
+            points.reached("worker.before_ack")
+
+    async def _settle_suspect(self, delivery: Delivery, is_held: Callable[[], bool], deliveries_max: int) -> None:
+        jobs = open_envelope(delivery.body)
+        if jobs is None:
+            await self._mover.to_dead(delivery.body, UNDECODABLE, is_held)
+        elif delivery.delivery_count >= deliveries_max:
+            log.warning("A job came back too often", extra={"event": "suspect_parked"})
+            await self._mover.to_dead(delivery.body, DELIVERED_TOO_OFTEN, is_held)
+        elif len(jobs) > 1:  # an envelope that the broker moved here whole
+            await self._mover.to_suspects([Asked(job, delivery.reply_to) for job in jobs], is_held)
+        else:
+            await self._settler.settle([Asked(jobs[0], delivery.reply_to)], is_held)
+
+
+async def _gather(inbox: Consumer, first: Delivery, jobs_max: int, gather_s: float) -> list[Delivery]:
+    deliveries = [first]
+    room = jobs_max - _count(first)
+    for wait_s in (gather_s, 0.0):
+        while room > 0 and (more := inbox.get_waiting(1)):
+            deliveries += more
+            room -= _count(more[0])
+        if room > jobs_max // 2 and wait_s:
+            await asyncio.sleep(wait_s)  # few are here: a moment's company halves the cost of each
+    return deliveries
+
+
+def _count(delivery: Delivery) -> int:
+    # Without decoding: a job takes about 100 bytes, and the bound need not be sharp.
+    return max(1, len(delivery.body) // 100)
