@@ -34,7 +34,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class LockedUser:
-    """A player under this transaction's lock. state: 0 active, 1 banned, 2 deleted. score: all-time, before the batch."""
+    """A player under this transaction's lock. state: 0 active, 1 banned, 2 deleted. score: before the batch."""
 
     user_ref: int
     user_id: str

@@ -1,0 +1,7 @@
+-- Begins a rebuild: from here on every write goes to its keys too. A rebuild that was under way has lost.
+-- KEYS: 1 meta (hash)  2, 3 places and versions of a rebuild
+-- ARGV: 1 build id  2 '1' to stop serving at once (a board that is suspect)
+redis.call('UNLINK', KEYS[2], KEYS[3])
+redis.call('HSET', KEYS[1], 'build', ARGV[1])
+if ARGV[2] == '1' then redis.call('HDEL', KEYS[1], 'state') end
+return 1
