@@ -14,18 +14,27 @@ def test_defaults_are_the_first_ten_of_all() -> None:
     assert page.page_of(GetLeaderboardRequest()) == page.Page("all", "", 0, 10)
 
 
-@given(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**31), 2**31 - 1))
-def test_a_page_is_within_range_or_refused_with_its_field(limit: int, offset: int) -> None:
-    request = GetLeaderboardRequest(limit=limit, offset=offset)
-    try:
-        answer = page.page_of(request)
-    except Refused as e:
-        assert e.reason is Reason.INVALID_ARGUMENT
-        assert e.metadata["field"] == ("offset" if 1 <= limit <= 100 else "limit")
-    else:
-        assert (answer.limit, answer.offset) == (limit, offset)
-        assert 1 <= limit <= 100
-        assert 0 <= offset <= 10_000
+@given(st.integers(1, 100), st.integers(0, 10_000))
+def test_a_page_within_range_is_taken_as_it_is(limit: int, offset: int) -> None:
+    answer = page.page_of(GetLeaderboardRequest(limit=limit, offset=offset))
+    assert (answer.limit, answer.offset) == (limit, offset)
+
+
+INT32 = st.integers(-(2**31), 2**31 - 1)
+
+
+@given(INT32.filter(lambda n: not 1 <= n <= 100), INT32)
+def test_a_limit_out_of_range_is_refused_whatever_the_offset(limit: int, offset: int) -> None:
+    with pytest.raises(Refused) as refusal:
+        page.page_of(GetLeaderboardRequest(limit=limit, offset=offset))
+    assert (refusal.value.reason, refusal.value.metadata) == (Reason.INVALID_ARGUMENT, {"field": "limit"})
+
+
+@given(INT32.filter(lambda n: not 0 <= n <= 10_000))
+def test_an_offset_out_of_range_is_refused(offset: int) -> None:
+    with pytest.raises(Refused) as refusal:
+        page.page_of(GetLeaderboardRequest(offset=offset))
+    assert (refusal.value.reason, refusal.value.metadata) == (Reason.INVALID_ARGUMENT, {"field": "offset"})
 
 
 def test_a_limit_of_zero_is_refused_though_an_absent_one_is_the_default() -> None:
