@@ -15,10 +15,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "SCOREBOARD_"
 
 
-class ServiceSettings(BaseSettings):
-    """What every process has."""
-
+class _Environment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+
+class ServiceSettings(_Environment):
+    """What every process has."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="lowest level that is logged")
@@ -26,25 +28,25 @@ class ServiceSettings(BaseSettings):
     stop_grace_s: float = Field(5.0, ge=0, le=120, description="seconds that calls in flight get to finish")
 
 
-class PostgresSettings(BaseSettings):
+class PostgresSettings(_Environment):
     """For those that use Postgres."""
 
     postgres_url: str = Field(repr=False, description="postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE")
 
 
-class RedisSettings(BaseSettings):
+class RedisSettings(_Environment):
     """For those that use Redis."""
 
     redis_url: str = Field(repr=False, description="redis://USER:PASSWORD@HOST:PORT/NUMBER")
 
 
-class RabbitSettings(BaseSettings):
+class RabbitSettings(_Environment):
     """For those that use RabbitMQ."""
 
     rabbitmq_url: str = Field(repr=False, description="amqp://USER:PASSWORD@HOST:PORT/VHOST, percent-encoded")
 
 
-class TokenSettings(BaseSettings):
+class TokenSettings(_Environment):
     """For those that verify or issue access tokens."""
 
     issuer: str = Field(description="`iss` of access tokens: the gateway's URL")
@@ -57,7 +59,7 @@ class VerifierSettings(TokenSettings):
     jwks_url: str = Field(description="where auth_svc publishes its keys")
 
 
-class MasterKeySettings(BaseSettings):
+class MasterKeySettings(_Environment):
     """For those that derive keys."""
 
     master_keys_file: Path = Field(description="JSON file of the master keys, mode 0600")

@@ -19,4 +19,4 @@ GRANT SELECT ON catalogue_revisions, actions, boards TO worker;
 GRANT USAGE ON SEQUENCE board_epoch TO worker;
 
 GRANT SELECT (id, user_id, username, state, version) ON users TO leaderboard_svc, stream_svc;
-GRANT SELECT ON board_entries, board_periods, boards, catalogue_revisions TO leaderboard_svc, stream_svc;
+GRANT SELECT ON board_entries, board_periods, boards, actions, catalogue_revisions TO leaderboard_svc, stream_svc;
