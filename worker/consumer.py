@@ -7,6 +7,7 @@ envelope is taken apart first, so that a job that kills workers is counted alone
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from mesh import points
 from mesh.rabbitmq import Consumer, Delivery
@@ -33,7 +34,7 @@ class Feeder:
         while (first := await self._next(inbox)) is not None:
             deliveries = await _gather(inbox, first, jobs_max, gather_s)
             try:
-                await self._settle_batch(deliveries, lambda batch=deliveries: any(map(inbox.is_held, batch)))
+                await self._settle_batch(deliveries, partial(_is_any_held, inbox, deliveries))
             except DeliveryLost:
                 continue  # the broker delivers them again
             inbox.ack_up_to(deliveries[-1])
@@ -42,7 +43,7 @@ class Feeder:
         """Settles the queue of suspects one by one, until stopped."""
         while (delivery := await self._next(inbox)) is not None:
             try:
-                await self._settle_suspect(delivery, lambda held=delivery: inbox.is_held(held), deliveries_max)
+                await self._settle_suspect(delivery, partial(inbox.is_held, delivery), deliveries_max)
             except DeliveryLost:
                 continue
             inbox.ack(delivery)
@@ -102,3 +103,7 @@ async def _gather(inbox: Consumer, first: Delivery, jobs_max: int, gather_s: flo
 def _count(delivery: Delivery) -> int:
     # Without decoding: a job takes about 100 bytes, and the bound need not be sharp.
     return max(1, len(delivery.body) // 100)
+
+
+def _is_any_held(inbox: Consumer, deliveries: Sequence[Delivery]) -> bool:
+    return any(map(inbox.is_held, deliveries))

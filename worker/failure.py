@@ -7,7 +7,12 @@ import asyncpg
 
 from mesh import postgres
 
-_NO_ROOM_FOR_RETRY = "22"  # SQLSTATE class of data exceptions: the same data fails the same way
+_DATA__RETRY = "22"  # SQLSTATE class of data exceptions: the same data fails the same way
+
+
+class CatalogueMissing(Exception):  # noqa: N818 — named for what is so
+    """There is no catalogue to decide by: before the first `scoreboard apply`, jobs wait."""
+
 
 #: Errors of the schema or of rights (a migration is due) and of a standby that was promoted too late: nobody's job.
 _NO_JOBS_FAULT = (
@@ -16,6 +21,7 @@ _NO_JOBS_FAULT = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    CatalogueMissing,
 )
 
 
@@ -29,7 +35,7 @@ def is_final(error: BaseException) -> bool:
     """True when a job that failed alone would fail the same way again."""
     if isinstance(error, asyncpg.PostgresError):
         state = str(error.sqlstate)
-        return state.startswith(_NO_ROOM_FOR_RETRY) or isinstance(error, asyncpg.CheckViolationError)
+        return state.startswith(_DATA__RETRY) or isinstance(error, asyncpg.CheckViolationError)
     return isinstance(error, ValueError)
 
 
