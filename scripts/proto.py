@@ -75,11 +75,13 @@ def python_reasons(rows: list[tuple[str, str, str, int]]) -> str:
     """The table of reasons for the services."""
     names = "\n".join(f'    {name} = "{name}"' for name, *_ in rows)
     codes = "\n".join(f"    Reason.{name}: StatusCode.{code}," for name, code, *_ in rows)
+    phrases = "\n".join(f'    Reason.{name}: "{phrase}",' for name, _, phrase, _ in rows)
     return (
         '"""Every reason for a refusal, with its gRPC code. Generated from error_reason.proto."""\n\n'
         "from enum import StrEnum\n\nfrom grpc import StatusCode\n\n\n"
         'class Reason(StrEnum):\n    """A reason as the wire has it; error_reason.proto says when each occurs."""\n\n'
-        f"{names}\n\n\nCODES = {{\n{codes}\n}}\n"
+        f"{names}\n\n\nCODES = {{\n{codes}\n}}\n\n"
+        f"#: The short phrase of a JSON error body.\nPHRASES = {{\n{phrases}\n}}\n"
     )
 
 
