@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 
-from board import queues
 from scoreboard.local import accounts, servers
 from scoreboard.local.ports import Ports
 from scoreboard.local.program import Program, Running, start
@@ -121,7 +120,7 @@ async def start_rabbitmq(folder: Path) -> RabbitmqServer:
     ports = Ports()
     for name in ("rabbitmq-epmd", "rabbitmq", "rabbitmq-dist", "rabbitmq-management"):
         ports.take(name)
-    definitions = accounts.rabbitmq_definitions(PASSWORDS, "scoreboard", queues.PERMISSIONS, queues.POLICY)
+    definitions = accounts.mesh_definitions(PASSWORDS, "scoreboard")
     epmd = await run(servers.epmd(ports.numbers["rabbitmq-epmd"]), ports, folder)
     ports.release_all()
     program = servers.rabbitmq(
@@ -134,7 +133,7 @@ async def start_rabbitmq(folder: Path) -> RabbitmqServer:
 async def make_vhost(server: RabbitmqServer) -> Vhost:
     """Make a vhost with the rights and the policy of a mesh's own."""
     name = f"t-{secrets.token_hex(6)}"
-    definitions = accounts.rabbitmq_definitions(PASSWORDS, name, queues.PERMISSIONS, queues.POLICY)
+    definitions = accounts.mesh_definitions(PASSWORDS, name)
     del definitions["users"]  # they are there, and a new salt would log everyone out
     async with server.api() as api:
         (await api.post("/definitions", json=definitions)).raise_for_status()

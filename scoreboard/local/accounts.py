@@ -18,19 +18,21 @@ ACCOUNTS = (OWNER, *SERVICES)
 BROKER_ACCOUNTS = (OWNER, "score_svc", "worker")
 FULL_RIGHTS = {"configure": ".*", "write": ".*", "read": ".*"}
 
-# What any client needs: to log in, to look whether Redis was replaced (INFO's run_id), to run our scripts.
-# Scripts are read-write for Redis unless called by EVALSHA_RO: accounts with %R~ keys call that one.
-_BASE = "+@connection -client|kill -client|pause +info +time +script|load +script|exists +evalsha_ro +eval_ro"
+# What any client needs: to log in, to look whether Redis was replaced (INFO's run_id), to load its scripts.
+_BASE = "+@connection -client|kill -client|pause +info +time +script|load +script|exists"
 _READ = f"{_BASE} +@read"
 _WRITE = f"{_READ} +@write +@transaction +evalsha +eval -@dangerous +info"
 _VIEW = "%R~sb:b:* %R~sb:users %R~sb:refs"
+# For Redis a script may write to its keys, whatever it does. The second selector lets readers run scripts on the
+# view; what a script calls is checked by itself, and no selector of theirs has a command that writes.
+_RUN_ON_VIEW = "(~sb:b:* ~sb:users ~sb:refs +evalsha +eval)"
 REDIS_RULES: Mapping[str, str] = {
     OWNER: "~* &* +@all",
     "auth_svc": f"~sb:deny:* ~sb:guess:* {_WRITE}",
     "score_svc": f"~sb:claim:* ~sb:rate:* %R~sb:deny:* {_WRITE}",
     "worker": f"~sb:b:* ~sb:users ~sb:refs &sb:feed {_WRITE} +publish",
-    "leaderboard_svc": f"{_VIEW} {_READ}",
-    "stream_svc": f"{_VIEW} %R~sb:deny:* &sb:feed {_READ} +subscribe +unsubscribe",
+    "leaderboard_svc": f"{_VIEW} {_READ} {_RUN_ON_VIEW}",
+    "stream_svc": f"{_VIEW} %R~sb:deny:* &sb:feed {_READ} +subscribe +unsubscribe {_RUN_ON_VIEW}",
 }
 
 
@@ -78,6 +80,13 @@ def rabbitmq_definitions(
         ],
         "policies": [{"vhost": vhost, **policy}],
     }
+
+
+def mesh_definitions(passwords: Mapping[str, str], vhost: str) -> dict[str, object]:
+    """Return the definitions of a mesh: the rights and the policy that board/queues.py states."""
+    from board import queues  # the wheel of the client has no board; only the operator's commands come here
+
+    return rabbitmq_definitions(passwords, vhost, queues.PERMISSIONS, queues.POLICY)
 
 
 def postgres_url(account: str, password: str, port: int, database: str) -> str:

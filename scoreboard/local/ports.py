@@ -9,6 +9,8 @@ import random
 import socket
 from contextlib import suppress
 
+import psutil
+
 from scoreboard.local.trouble import Trouble
 
 FIRST_PORT, LAST_PORT = 12000, 31999  # above the well-known servers, below Linux's ephemeral 32768
@@ -57,6 +59,15 @@ class Ports:
                 return port
         raise Trouble("No port of 127.0.0.1 is free.", "Stop programs that listen on many ports (ss -ltn).")
 
+    def claim(self, name: str, port: int) -> None:
+        """Hold this very port for this name. Raises Trouble that names its present owner when it is in use."""
+        try:
+            self._held[name] = _hold(port)
+        except OSError as error:
+            cure = f"Stop it, or choose another port: scoreboard up --port {port + 1}"
+            raise Trouble(f"Port {port} of 127.0.0.1 is in use{_owner(port)}: {error.strerror}.", cure) from error
+        self.numbers[name] = port
+
     def release(self, name: str) -> None:
         """Let go of a port just before its server starts."""
         if name in self._held:
@@ -66,3 +77,12 @@ class Ports:
         """Let go of every port still held."""
         for name in list(self._held):
             self.release(name)
+
+
+def _owner(port: int) -> str:
+    with suppress(psutil.Error):
+        for connection in psutil.net_connections("inet"):
+            listening = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
+            if listening and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import asyncpg
 import grpc
@@ -61,23 +62,29 @@ async def amqp(port: int) -> bool:
         return False
 
 
-async def http(url: str) -> bool:
+async def http(url: str, method: str = "GET") -> bool:
     """Whether this URL answers 200."""
-    return await asyncio.to_thread(_answers_200, url)
+    return await http_text(url, method) is not None
 
 
-def _answers_200(url: str) -> bool:
-    with suppress(URLError, OSError), urlopen(url, timeout=PROBE_TIMEOUT_S) as answer:  # noqa: S310
-        return bool(answer.status == 200)
-    return False
+async def http_text(url: str, method: str = "GET") -> str | None:
+    """Return the stripped text of this URL's 200, else None."""
+    return await asyncio.to_thread(_text, Request(url, method=method))  # noqa: S310
+
+
+def _text(request: Request) -> str | None:
+    with suppress(URLError, OSError), urlopen(request, timeout=PROBE_TIMEOUT_S) as answer:  # noqa: S310
+        return str(answer.read().decode(errors="replace")).strip()
+    return None
 
 
 async def grpc_health(port: int, service: str) -> bool:
     """Whether the service of that name says SERVING."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its types-package does not know Check
         request = health_pb2.HealthCheckRequest(service=service)
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=PROBE_TIMEOUT_S)
+            answer = await stub.Check(request, timeout=PROBE_TIMEOUT_S)
         except grpc.aio.AioRpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

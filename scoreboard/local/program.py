@@ -44,6 +44,7 @@ class Program:
     port: the port that people ask about. stop_signal: asks it to end; after stop_grace_s it is killed.
     death_signal: what the kernel sends it when its parent dies. is_ready: never raises for a server that
     is not there yet. listed: shown by `scoreboard status`.
+    drain: awaited before the stop signal.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Program:
     stop_grace_s: float = 10.0
     ready_timeout_s: float = 60.0
     listed: bool = True
+    drain: Callable[[], Awaitable[None]] | None = None
 
     def command(self) -> list[str]:
         """Return the whole command line, with the step down to its account in front."""
@@ -123,9 +125,9 @@ class Running:
         deadline = loop.time() + limit_s
         while not await self.program.is_ready():
             if self.returncode is not None:
-                raise self._trouble(f"{self.program.name} ended with code {self.returncode} while starting")
+                raise self.trouble(f"{self.program.name} ended with code {self.returncode} while starting")
             if loop.time() > deadline:
-                raise self._trouble(f"{self.program.name} is not ready after {limit_s:.0f} s")
+                raise self.trouble(f"{self.program.name} is not ready after {limit_s:.0f} s")
             await asyncio.sleep(READY_POLL_S)
 
     async def kill(self) -> None:
@@ -136,7 +138,9 @@ class Running:
             await self._process.wait()
 
     async def stop(self) -> None:
-        """Ask it to end, and after its grace kill its whole process group."""
+        """Drain it, ask it to end, and after its grace kill its whole process group."""
+        if self.returncode is None and self.program.drain is not None:
+            await self.program.drain()
         if self.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(self.program.stop_signal)
@@ -145,7 +149,8 @@ class Running:
             except TimeoutError:
                 await self.kill()
 
-    def _trouble(self, what: str) -> Trouble:
+    def trouble(self, what: str) -> Trouble:
+        """Return a failure that shows the end of its log."""
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         return Trouble(what + "".join(f"\n  | {line}" for line in lines), f"Its log is {self.log}.")
 

@@ -6,6 +6,7 @@ repeated, also after a start that was killed half-way. Everything listens on 127
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 import os
@@ -14,10 +15,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from scoreboard.local import accounts, probe
+from scoreboard.local.files import write_private
 from scoreboard.local.program import Account, Program, run_to_end
 from scoreboard.local.trouble import Trouble
 
@@ -37,6 +40,10 @@ POSTGRES_OPTIONS = {
 }
 # Two cores are shared by the whole mesh: schedulers that spin while idle would take them from the services.
 ERLANG_FLAGS = "+sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
+
+ENVOY_ACTIVE = "http.edge.downstream_rq_active"
+ENVOY_DRAIN_S = 1.0  # answers say `connection: close` for so long, then the listeners close
+ENVOY_DRAIN_LIMIT_S = 1.5  # streams never end by themselves
 
 
 def wheel_file(distribution: str, ending: str) -> Path:
@@ -263,23 +270,36 @@ def envoy(folder: Path, configuration: str, port: int, admin_port: int) -> Progr
     home = folder / "envoy"
     home.mkdir(mode=0o700, exist_ok=True)
     write_private(home / "envoy.yaml", configuration)
-    flags = ("--use-dynamic-base-id", "--log-level", "warning", "--concurrency", "2")
+    flags = [
+        "--use-dynamic-base-id",
+        "--log-level",
+        "warning",
+        "--concurrency",
+        "2",
+        "--drain-time-s",
+        f"{ENVOY_DRAIN_S:.0f}",
+    ]
+    admin = f"http://127.0.0.1:{admin_port}"
     return Program(
         name="envoy",
         argv=(str(binary), "-c", str(home / "envoy.yaml"), *flags),
         port=port,
-        is_ready=partial(probe.http, f"http://127.0.0.1:{admin_port}/ready"),
+        is_ready=partial(probe.http, f"{admin}/ready"),
         folder=home,
+        drain=partial(_drain_envoy, admin),
     )
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads, whole or not at all."""
-    making = path.with_name(path.name + ".new")
-    making.unlink(missing_ok=True)
-    making.touch(mode=0o600)
-    with making.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    making.rename(path)
+async def _drain_envoy(admin: str) -> None:
+    """Let calls in flight finish: SIGTERM alone ends Envoy in the middle of them."""
+    for path in ("/healthcheck/fail", "/drain_listeners?graceful"):
+        await probe.http(admin + path, method="POST")
+    await asyncio.sleep(ENVOY_DRAIN_S)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(_quiet(admin), ENVOY_DRAIN_LIMIT_S)
+
+
+async def _quiet(admin: str) -> None:
+    # Envoy pushes no such event: it has to be asked.
+    while await probe.http_text(f"{admin}/stats?filter={ENVOY_ACTIVE}$") != f"{ENVOY_ACTIVE}: 0":  # noqa: ASYNC110
+        await asyncio.sleep(0.1)

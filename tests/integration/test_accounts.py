@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 import redis.asyncio
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from tests.servers import PostgresServer, RedisServer, Vhost
 
@@ -27,10 +27,13 @@ async def test_redis_refuses_a_reader_that_writes(redis_view: RedisServer) -> No
             await reader.zadd("sb:b:1:0:z", {"member": 1})
 
 
-async def test_redis_lets_a_reader_run_a_script_read_only(redis_view: RedisServer) -> None:
+async def test_redis_lets_a_reader_run_scripts_that_read(redis_view: RedisServer) -> None:
     async with redis.asyncio.Redis.from_url(redis_view.url("leaderboard_svc")) as reader:
-        digest = await reader.script_load("return redis.call('ZCARD', KEYS[1])")
-        assert await reader.evalsha_ro(digest, 1, "sb:b:1:0:z") == 0
+        count = reader.register_script("return redis.call('ZCARD', KEYS[1])")
+        assert await count(keys=["sb:b:1:0:z"]) == 0
+        write = reader.register_script("return redis.call('ZADD', KEYS[1], 1, 'member')")
+        with pytest.raises(ResponseError, match="can't run this command"):
+            await write(keys=["sb:b:1:0:z"])
 
 
 async def test_redis_lets_the_worker_write_boards_and_hints_alone(redis_view: RedisServer) -> None:

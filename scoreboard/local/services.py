@@ -1,0 +1,151 @@
+"""The services of a local mesh as programs: each `python -m NAME`, configured by environment alone (docs/wiring.md)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import scoreboard
+from scoreboard.local import accounts, probe
+from scoreboard.local.program import Program
+from scoreboard.local.secrets import Secrets
+from scoreboard.local.state import DATABASE, VHOST
+from scoreboard.local.trouble import Trouble
+
+TREE = Path(scoreboard.__file__).resolve().parent.parent
+WORKERS = 2  # the fewest that show that order and uniqueness do not rest on there being one
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The two rates that `scoreboard up` takes; None leaves the service's own default."""
+
+    updates_per_minute: int = 10
+    logins_per_minute: int = 20
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What every service's environment is made of. ports: by the names that `port_names` lists."""
+
+    ports: Mapping[str, int]
+    secrets: Secrets
+    gateway: str
+    master_keys: Path
+    limits: Limits
+
+    def postgres(self, account: str) -> dict[str, str]:
+        """The account's way to the database."""
+        password = self.secrets.postgres[account]
+        url = accounts.postgres_url(account, password, self.ports["postgres"], DATABASE)
+        return {"SCOREBOARD_POSTGRES_URL": url}
+
+    def redis(self, account: str) -> dict[str, str]:
+        """The account's way to Redis."""
+        password = self.secrets.redis[account]
+        return {"SCOREBOARD_REDIS_URL": accounts.redis_url(account, password, self.ports["redis"])}
+
+    def rabbitmq(self, account: str) -> dict[str, str]:
+        """The account's way to RabbitMQ."""
+        password = self.secrets.rabbitmq[account]
+        url = accounts.rabbitmq_url(account, password, self.ports["rabbitmq"], VHOST)
+        return {"SCOREBOARD_RABBITMQ_URL": url}
+
+    def tokens(self) -> dict[str, str]:
+        """What verifying an access token takes."""
+        jwks = f"http://127.0.0.1:{self.ports['auth_svc-http']}/.well-known/jwks.json"
+        return {"SCOREBOARD_JWKS_URL": jwks, "SCOREBOARD_ISSUER": self.gateway}
+
+    def master(self) -> dict[str, str]:
+        """Where the master keys are."""
+        return {"SCOREBOARD_MASTER_KEYS_FILE": str(self.master_keys)}
+
+
+def worker_names() -> list[str]:
+    """Name the workers."""
+    return [f"worker-{number + 1}" for number in range(WORKERS)]
+
+
+def port_names() -> list[str]:
+    """Name every port that the services listen on."""
+    names = ["auth_svc", "auth_svc-http", "score_svc", "leaderboard_svc", "stream_svc", "stream_svc-http"]
+    return names + worker_names()
+
+
+def programs(wiring: Wiring) -> list[Program]:
+    """Return the services and the workers. Raises Trouble when this is not a checkout."""
+    if not (TREE / "worker").is_dir():
+        raise Trouble(f"The services are not in {TREE}.", "Run scoreboard up in a checkout, after make setup.")
+    services = [_auth(wiring), _score(wiring), _leaderboard(wiring), _stream(wiring)]
+    return services + [_worker(wiring, name) for name in worker_names()]
+
+
+def _auth(wiring: Wiring) -> Program:
+    environment = {
+        **wiring.postgres("auth_svc"),
+        **wiring.redis("auth_svc"),
+        **wiring.tokens(),
+        **wiring.master(),
+        "SCOREBOARD_AUTH_PORT": str(wiring.ports["auth_svc"]),
+        "SCOREBOARD_AUTH_HTTP_PORT": str(wiring.ports["auth_svc-http"]),
+        "SCOREBOARD_LOGINS_PER_MINUTE": str(wiring.limits.logins_per_minute),
+    }
+    return _service("auth_svc", "auth_svc", "scoreboard.v1.AuthService", environment, wiring)
+
+
+def _score(wiring: Wiring) -> Program:
+    environment = {
+        **wiring.postgres("score_svc"),
+        **wiring.redis("score_svc"),
+        **wiring.rabbitmq("score_svc"),
+        **wiring.tokens(),
+        **wiring.master(),
+        "SCOREBOARD_SCORE_PORT": str(wiring.ports["score_svc"]),
+        "SCOREBOARD_UPDATES_PER_MINUTE": str(wiring.limits.updates_per_minute),
+    }
+    return _service("score_svc", "score_svc", "scoreboard.v1.ScoreService", environment, wiring)
+
+
+def _leaderboard(wiring: Wiring) -> Program:
+    environment = {
+        **wiring.postgres("leaderboard_svc"),
+        **wiring.redis("leaderboard_svc"),
+        "SCOREBOARD_LEADERBOARD_PORT": str(wiring.ports["leaderboard_svc"]),
+    }
+    return _service("leaderboard_svc", "leaderboard_svc", "scoreboard.v1.LeaderboardService", environment, wiring)
+
+
+def _stream(wiring: Wiring) -> Program:
+    environment = {
+        **wiring.postgres("stream_svc"),
+        **wiring.redis("stream_svc"),
+        **wiring.tokens(),
+        "SCOREBOARD_STREAM_PORT": str(wiring.ports["stream_svc"]),
+        "SCOREBOARD_STREAM_HTTP_PORT": str(wiring.ports["stream_svc-http"]),
+    }
+    return _service("stream_svc", "stream_svc", "scoreboard.v1.StreamService", environment, wiring)
+
+
+def _worker(wiring: Wiring, name: str) -> Program:
+    environment = {
+        **wiring.postgres("worker"),
+        **wiring.redis("worker"),
+        **wiring.rabbitmq("worker"),
+        "SCOREBOARD_WORKER_PORT": str(wiring.ports[name]),
+    }
+    return _service(name, "worker", "worker", environment, wiring)
+
+
+def _service(name: str, module: str, health_name: str, environment: Mapping[str, str], wiring: Wiring) -> Program:
+    port = wiring.ports[name]
+    return Program(
+        name=name,
+        argv=(sys.executable, "-m", module),
+        port=port,
+        is_ready=partial(probe.grpc_health, port, health_name),
+        environment=environment,
+        folder=TREE,
+    )
