@@ -1,0 +1,58 @@
+"""`scoreboard apply`: puts scoreboard.toml in place of the catalogue of a running mesh."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scoreboard.cli.options import DEFAULT_DATA, Data
+from scoreboard.local import state
+from scoreboard.local.trouble import Trouble
+
+if TYPE_CHECKING:
+    from board.catalogue_store import Applied
+
+
+def apply(
+    file: Annotated[Path, typer.Argument(help="The catalogue's file.")] = Path("scoreboard.toml"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Apply the catalogue of actions and boards: a diff, and the revision that holds then."""
+    from board.catalogue import CatalogueError
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Trouble(f"{file} cannot be read: {error}", "Name the catalogue's file: scoreboard apply FILE.") from error
+    try:
+        applied = asyncio.run(_apply(data, text, dry_run))
+    except CatalogueError as error:
+        raise Trouble(f"{file}: {error}", "Nothing was changed. Mend the file and apply it again.") from error
+    for line in applied.changes:
+        print(line)
+    if not applied.changes:
+        print(f"nothing changes; revision {applied.revision}")
+    elif dry_run:
+        print(f"not applied; revision {applied.revision} still holds")
+    else:
+        print(f"revision {applied.revision}")
+
+
+async def _apply(data: Path, text: str, dry_run: bool) -> Applied:
+    import asyncpg
+
+    from board.catalogue_store import apply_catalogue
+    from mesh.postgres import AWAY
+
+    try:
+        connection = await asyncpg.connect(state.postgres_url(data))
+    except AWAY as error:
+        raise Trouble(f"Postgres does not answer: {error}", "See: scoreboard status, and DIR/logs.") from error
+    try:
+        return await apply_catalogue(connection, text, dry_run=dry_run)
+    finally:
+        await connection.close()
