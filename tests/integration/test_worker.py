@@ -1,0 +1,280 @@
+"""A worker, as a process, on real servers: what was sent is counted once, shown, answered, or parked with its reason."""
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from board import queues
+from board.instant import to_us
+from board.job_pb2 import Job, Jobs
+from board.ledger import Outcome
+from tests.servers import Database, RedisServer, Vhost
+from tests.waiting import eventually
+from tests.workers import Bench, now_us
+from worker.decide import PARKED
+
+
+@pytest.fixture
+async def bench(database: Database, redis_view: RedisServer, vhost: Vhost, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with Bench(database, redis_view, vhost, tmp_path).opened() as opened:
+        yield opened
+
+
+async def test_an_update_is_counted_shown_and_answered(bench: Bench) -> None:
+    anna, ben = await bench.add_players(2)
+    async with bench.workers(2):
+        jobs = [bench.job(anna), bench.job(anna, "lose-round"), bench.job(ben, "match-result", reporter="a", value=321)]
+        await bench.send(*jobs)
+        first, second, third = await bench.answers(jobs)
+        assert (first.outcome, first.score_after, first.points) == (Outcome.APPLIED, 50, 50)
+        assert (second.score_after, second.username, second.action_id) == (30, f"Name of {anna}", "lose-round")
+        assert third.score_after == 321
+        assert await bench.scores() == {anna: 30, ben: 321}
+        found = await bench.verified()
+        # all, daily, weekly for both; top-match and last-match for ben.
+        assert (found.periods, found.entries, found.applied) == (5, 8, 3)
+
+
+async def test_500_jobs_of_one_player_count_exactly_and_a_cap_takes_the_first_100(bench: Bench) -> None:
+    (anna,) = await bench.add_players(1)
+    start = now_us()
+    jobs = [bench.job(anna, "coin" if n % 2 else "win-round", at_us=start + n // 5) for n in range(500)]
+    async with bench.workers(1):
+        await bench.send(*random.Random(7).sample(jobs, 500))
+        await bench.answers(jobs)
+        await bench.verified()
+    coins = sorted((job.accepted_at_us, job.update_id) for job in jobs if job.action_id == "coin")
+    counted = {row["id"].bytes for row in await bench.rows() if row["action_id"] == "coin" and row["outcome"] == 0}
+    assert counted == {update_id for _, update_id in coins[:100]}
+    assert await bench.scores() == {anna: 250 * 50 + 100}
+
+
+async def test_the_same_job_counts_once_by_two_workers_after_a_restart_and_from_the_dead_letters(bench: Bench) -> None:
+    (anna,) = await bench.add_players(1)
+    # Before and after a month's end: partitions of the ledger, and periods of the boards.
+    month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    times = [month - timedelta(microseconds=1), month, datetime.now(UTC)]
+    jobs = [bench.job(anna, at_us=to_us(at)) for at in times]
+    async with bench.workers(2):
+        for _ in range(10):
+            await bench.send(*jobs)
+        await eventually(lambda: all(len(bench.results.get(j.update_id, ())) == 10 for j in jobs), 30, "all answers")
+    async with bench.workers(1):
+        await bench.send(*jobs)
+        for job in jobs:
+            await bench.send(job, queue=queues.SUSPECTS)
+            await bench.send(job, queue=queues.DEAD)
+        await eventually(lambda: all(len(bench.results[job.update_id]) == 11 for job in jobs), 30, "all answers")
+        found = await bench.verified()
+        assert (found.applied, found.dead_letters) == (3, 0)
+    assert await bench.scores() == {anna: 150}
+    for job in jobs:
+        assert len({result.score_after for result in bench.results[job.update_id]}) == 1
+
+
+async def _poison(bench: Bench) -> None:
+    """Makes Postgres refuse the ledger rows of one action, as a fault would that nobody foresaw."""
+    await bench.pool.execute(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'poison'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON score_logs FOR EACH ROW
+        WHEN (NEW.action_id = 'poison') EXECUTE FUNCTION refuse()
+        """
+    )
+
+
+async def test_poison_goes_to_the_dead_letters_alone_each_with_its_reason(bench: Bench) -> None:
+    players = await bench.add_players(20)
+    await _poison(bench)
+    jobs = [bench.job(players[n % 20], "poison" if n % 100 == 50 else "win-round") for n in range(495)]
+    poison = [job for job in jobs if job.action_id == "poison"]
+    bad = {
+        **{job.update_id: "FAILED_P0001" for job in poison},
+        (odd := bench.job(players[0], kind="conquer")).update_id: "UNKNOWN_KIND",
+        (old := bench.job(players[0], at_us=1_600_000_000_000_000)).update_id: "TOO_OLD",
+        (long := bench.job("x" * 51)).update_id: "MALFORMED",
+    }
+    async with bench.workers(2):
+        await bench.send(*jobs, odd, old, long)
+        await bench.send_raw(queues.UPDATES, b"\xff not an envelope")
+        results = await bench.answers([*jobs, odd, old, long])
+        assert Counter(result.outcome for result in results) == {Outcome.APPLIED: 490, PARKED: 8}
+        dead = await eventually(lambda: _dead_of(bench, 9), what="all dead letters")
+        assert {key: reason for key, reason in dead.items() if key in bad} == bad
+        assert sorted(dead.values())[-2:] == ["UNDECODABLE", "UNKNOWN_KIND"]
+        raw = await bench.pool.fetchval("SELECT job FROM dead_letters WHERE reason = 'UNDECODABLE'")
+        assert raw == b"\xff not an envelope"
+        attempts = await bench.pool.fetch("SELECT DISTINCT attempts FROM dead_letters WHERE reason = 'FAILED_P0001'")
+        assert [row["attempts"] for row in attempts] == [4]
+        assert (await bench.verified()).applied == 490
+
+
+async def _dead_of(bench: Bench, count: int) -> dict[bytes, str] | None:
+    dead = await bench.dead()
+    return dead if len(dead) >= count else None
+
+
+async def test_a_replayed_dead_letter_counts_and_leaves_the_table(bench: Bench) -> None:
+    (anna,) = await bench.add_players(1)
+    await _poison(bench)
+    job = bench.job(anna, "poison")
+    async with bench.workers(1):
+        await bench.send(job)
+        await eventually(lambda: _dead_of(bench, 1), what="the dead letter")
+        await bench.pool.execute("DROP TRIGGER refuse ON score_logs")
+        for _ in range(2):
+            await bench.send(job, queue=queues.SUSPECTS)
+        await eventually(lambda: _has_scores(bench, {anna: 1}), what="the replay")
+        assert await bench.dead() == {}
+        assert (await bench.verified()).applied == 1
+
+
+async def _has_scores(bench: Bench, wanted: dict[str, int]) -> bool:
+    return await bench.scores() == wanted
+
+
+async def test_no_delayed_job_comes_early_or_behind_a_longer_delay(bench: Bench) -> None:
+    players = await bench.add_players(10)
+    attempts = {0.2: 0, 1.0: 1, 2.0: 2}
+    await bench.pool.execute(
+        """
+        CREATE TABLE failing (until timestamptz); INSERT INTO failing VALUES ('infinity');
+        GRANT SELECT ON failing TO worker;
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF now() < (SELECT until FROM failing) THEN RAISE 'not yet'; END IF; RETURN NEW; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON score_logs FOR EACH ROW
+        WHEN (NEW.action_id = 'poison') EXECUTE FUNCTION refuse()
+        """
+    )
+    jobs = {delay: [bench.job(player, "poison", attempt=attempts[delay]) for player in players] for delay in attempts}
+    mixed = [job for group in zip(*jobs.values(), strict=True) for job in group]
+    async with bench.workers(2):
+        sent_us = now_us()
+        await bench.send(*mixed)
+        channel = await bench.owner.open_channel()
+
+        async def is_delayed() -> bool:
+            held = [await channel.count_ready(queues.delay(delay)) for delay in (1, 2)]
+            return sum(held) >= 2 * len(players)
+
+        await eventually(is_delayed, what="every job in its delay queue")
+        delayed_us = now_us()
+        await bench.pool.execute("UPDATE failing SET until = '-infinity'")
+        await bench.answers(mixed)
+        applied = {row["id"].bytes: to_us(row["applied_at"]) for row in await bench.rows()}
+        await bench.verified()
+    for delay in (1.0, 2.0):
+        waits = [applied[job.update_id] for job in jobs[delay]]
+        assert min(waits) - sent_us >= delay * 1e6
+        # Behind nobody: those of 1 s do not wait for those of 2 s.
+        assert max(waits) - delayed_us < (delay + 0.9) * 1e6
+    assert max(applied[job.update_id] for job in jobs[1.0]) < min(applied[job.update_id] for job in jobs[2.0])
+
+
+async def test_a_cooldown_outlives_redis_and_a_retry_gets_the_same_refusal(bench: Bench) -> None:
+    (anna,) = await bench.add_players(1)
+    first, second = bench.job(anna, "daily-bonus"), bench.job(anna, "daily-bonus")
+    async with bench.workers(2):
+        await bench.send(first)
+        await bench.answers([first])
+        await bench.redis.flushall()
+        await bench.send(second)
+        (refusal,) = await bench.answers([second])
+        assert (refusal.outcome, refusal.reason, refusal.score_after) == (Outcome.REFUSED, "CAP_REACHED", 100)
+        await bench.send(second)
+        await eventually(lambda: len(bench.results[second.update_id]) == 2, what="the second answer")
+        assert bench.results[second.update_id][1] == refusal
+        await bench.verified()
+
+
+async def test_a_worker_killed_with_a_batch_in_hand_harms_no_job(bench: Bench) -> None:
+    players = await bench.add_players(10)
+    for number, point in enumerate(
+        ["after_locks", "before_commit", "after_commit", "after_redis", "after_reply", "before_ack"]
+    ):
+        jobs = [bench.job(player) for player in players for _ in range(5)]
+        async with bench.workers(1) as (worker,):
+            (bench.points / f"worker.{point}").write_text("SIGKILL")
+            await bench.send(*jobs)
+            await eventually(lambda worker=worker: worker.returncode is not None, what=f"the end at {point}")
+        async with bench.workers(1):
+            await eventually(lambda n=number: _is_applied(bench, 50 * (n + 1)), what="the jobs of the dead worker")
+            await bench.verified()
+    assert await bench.dead() == {}
+    assert await bench.scores() == {player: 50 * 5 * 6 for player in players}
+
+
+async def _is_applied(bench: Bench, count: int) -> bool:
+    return await bench.pool.fetchval("SELECT count(*) FROM score_logs") == count
+
+
+async def test_a_suspect_that_comes_back_each_time_is_parked_alone(bench: Bench) -> None:
+    (anna,) = await bench.add_players(1)
+    jobs = [bench.job(anna) for _ in range(100)]
+    channel = await bench.owner.open_channel()
+    await bench.send(*jobs)
+    for _ in range(2):
+        async with bench.workers(1, worker_deliveries_max=1) as (worker,):
+            (bench.points / "worker.after_locks").write_text("SIGKILL")
+            await eventually(lambda worker=worker: worker.returncode is not None, what="the killed worker")
+    async with bench.workers(1, worker_deliveries_max=1):
+        await eventually(lambda: _dead_of(bench, 1), what="the dead letter")
+        await eventually(lambda: _is_applied(bench, 99), what="all the others")
+        assert set((await bench.dead()).values()) == {"DELIVERED_TOO_OFTEN"}
+        assert await channel.count_ready(queues.SUSPECTS) == 0
+        await bench.verified()
+
+
+async def test_a_redis_that_is_emptied_gets_its_boards_back_without_new_writes(bench: Bench) -> None:
+    players = await bench.add_players(5)
+    async with bench.workers(2):
+        jobs = [bench.job(player) for player in players]
+        await bench.send(*jobs)
+        await bench.answers(jobs)
+        await bench.redis.flushall()
+        await bench.verified()
+
+
+async def test_a_refusal_by_an_unknown_player_has_no_row(bench: Bench) -> None:
+    async with bench.workers(1):
+        job = bench.job("nobody")
+        await bench.send(job)
+        (result,) = await bench.answers([job])
+        assert (result.outcome, result.reason) == (Outcome.REFUSED, "UNKNOWN_USER")
+        assert await bench.rows() == []
+        await bench.add_players(1)
+        await bench.send(
+            Job(
+                update_id=job.update_id,
+                kind="update",
+                user_id="player-0",
+                action_id="win-round",
+                accepted_at_us=job.accepted_at_us,
+            )
+        )
+        await eventually(lambda: _is_applied(bench, 1), what="the retry once there is such a player")
+
+
+async def test_sigterm_ends_a_worker_within_seconds_and_leaves_the_rest_to_others(bench: Bench) -> None:
+    players = await bench.add_players(10)
+    jobs = [bench.job(player) for player in players for _ in range(200)]
+    for start in range(0, len(jobs), 20):
+        await bench.send(*jobs[start : start + 20])
+    async with bench.workers(1, worker_batch_jobs_max=50):
+        pass
+    async with bench.workers(1):
+        await eventually(lambda: _is_applied(bench, len(jobs)), what="all jobs")
+        await bench.verified()
+    assert await bench.dead() == {}
+
+
+async def test_an_envelope_of_jobs_without_players_or_body_is_no_trouble(bench: Bench) -> None:
+    async with bench.workers(1):
+        await bench.send_raw(queues.UPDATES, Jobs().SerializeToString())
+        await bench.send_raw(queues.SUSPECTS, b"\xff")
+        dead = await eventually(lambda: _dead_of(bench, 2), what="both dead letters")
+        assert set(dead.values()) == {"UNDECODABLE"}
