@@ -1,0 +1,223 @@
+"""`scoreboard up`, `status` and `down`: meshes that come back when killed and leave nothing when stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from scoreboard.local import probe, secrets
+from tests.meshes import Mesh, is_alive, new_mesh, nothing_left, scoreboard, start_scoreboard
+from tests.waiting import SCALE, eventually
+
+pytestmark = pytest.mark.timeout(300 * SCALE)  # each may start a mesh or two, from nothing
+NAMES = {
+    "postgres",
+    "redis",
+    "rabbitmq",
+    "envoy",
+    "auth_svc",
+    "score_svc",
+    "leaderboard_svc",
+    "stream_svc",
+    "worker-1",
+    "worker-2",
+}
+
+
+def _folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="scoreboard-mesh-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+folder = pytest.fixture(_folder)
+shared_folder = pytest.fixture(_folder, scope="module")
+
+
+@pytest.fixture(scope="module")
+async def mesh(shared_folder: Path) -> AsyncIterator[Mesh]:
+    """One mesh for the tests of this module; each begins with `await mesh.up()`."""
+    own = new_mesh(shared_folder / "data")
+    yield own
+    await own.down()
+
+
+async def test_status_lists_every_process_by_its_own_pid(mesh: Mesh) -> None:
+    await mesh.up()
+    status = await mesh.status()
+    assert set(status) == {"processes", "gateway", "admin"}
+    assert (status["gateway"], status["admin"]) == (mesh.url, None)
+    programs = {process["name"]: psutil.Process(process["pid"]).name() for process in status["processes"]}
+    assert set(programs) == NAMES
+    assert programs["postgres"] == "postgres"
+    assert programs["rabbitmq"] == "beam.smp"
+    assert programs["redis"] == "redis-server"
+    assert programs["envoy"] == "envoy"
+    assert all(await asyncio.gather(*(probe.listens(process["port"]) for process in status["processes"])))
+
+
+async def test_everything_listens_on_this_machine_alone(mesh: Mesh) -> None:
+    await mesh.up()
+    pids = {process.pid for process in mesh.family()}
+    listening = [c for c in psutil.net_connections("inet") if c.pid in pids and c.status == psutil.CONN_LISTEN]
+    assert {connection.laddr[0] for connection in listening} <= {"127.0.0.1", "::1"}
+
+
+async def test_secrets_are_readable_by_their_owner_alone(mesh: Mesh) -> None:
+    await mesh.up()
+    for name in ("secrets.json", "master-keys.json", "mesh.json"):
+        assert stat.S_IMODE((mesh.data / name).stat().st_mode) == 0o600
+    shown = [" ".join(process.cmdline()) for process in mesh.family()]
+    passwords = [*secrets.load(mesh.data).postgres.values(), *secrets.load(mesh.data).redis.values()]
+    assert not [line for line in shown for password in passwords if password in line]
+
+
+@pytest.mark.parametrize("name", ["score_svc", "worker-1", "redis", "postgres", "rabbitmq", "envoy"])
+async def test_a_killed_process_comes_back(mesh: Mesh, name: str) -> None:
+    await mesh.up()
+    killed = await mesh.pid(name)
+    assert killed is not None
+    os.kill(killed, 9)
+
+    async def is_back() -> bool:
+        return await mesh.pid(name) not in (None, killed)
+
+    await eventually(is_back, 30, f"a new {name}")
+    await eventually(lambda: _board_answers(mesh), 60, "the board")
+
+
+async def _board_answers(mesh: Mesh) -> bool:
+    try:
+        async with httpx.AsyncClient(base_url=mesh.url) as client:
+            return (await client.get("/api/scores/leaderboard")).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+async def test_a_terminated_supervisor_leaves_nothing(mesh: Mesh) -> None:
+    await mesh.up()
+    family, ports = mesh.family(), mesh.ports()
+    mesh.supervisor().terminate()
+    await nothing_left(family, ports, 60)
+
+
+async def test_a_killed_supervisor_leaves_nothing(mesh: Mesh) -> None:
+    await mesh.up()
+    family, ports = mesh.family(), mesh.ports()
+    mesh.supervisor().kill()
+    await nothing_left(family, ports)
+    done = await scoreboard("status", "--data", str(mesh.data))
+    assert done.code == 1
+    assert "No mesh runs" in done.err
+
+
+async def test_down_stops_its_own_mesh_and_no_other(mesh: Mesh, folder: Path) -> None:
+    other = new_mesh(folder / "other")
+    await asyncio.gather(mesh.up(), other.up())
+    try:
+        family, ports = other.family(), other.ports()
+        neighbours = mesh.family()
+        assert not {process.pid for process in family} & {process.pid for process in neighbours}
+        assert not set(ports) & set(mesh.ports())
+        done = await other.down()
+        assert done.code == 0, done.err
+        await nothing_left(family, ports, 5)
+        assert all(map(is_alive, neighbours))
+        assert await _board_answers(mesh)
+    finally:
+        await other.down()
+
+
+async def test_a_stopped_mesh_comes_up_again_on_its_ports(mesh: Mesh) -> None:
+    await mesh.up()
+    ports = mesh.ports()
+    await mesh.down()
+    await mesh.up()
+    assert mesh.ports() == ports
+
+
+async def test_a_second_up_on_a_folder_is_refused(mesh: Mesh) -> None:
+    await mesh.up()
+    done = await scoreboard("up", "--data", str(mesh.data), "--port", str(new_mesh(mesh.data).port))
+    assert done.code == 1
+    assert "Another scoreboard up runs on" in done.err
+    assert "scoreboard down" in done.err
+
+
+async def test_a_port_in_use_is_named_with_its_cure(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = await scoreboard("up", "--data", str(folder / "data"), "--port", str(port))
+    assert done.code == 1
+    assert f"Port {port} of 127.0.0.1 is in use" in done.err
+    assert f"--port {port + 1}" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("detach", [[], ["--detach"]])
+async def test_a_folder_that_cannot_be_used_is_named_with_its_cure(folder: Path, detach: list[str]) -> None:
+    (folder / "file").touch()  # root may write everywhere, but not below a file
+    done = await scoreboard("up", "--data", str(folder / "file" / "data"), *detach)
+    assert done.code == 1
+    assert f"The data folder {folder}/file/data cannot be used" in done.err
+    assert "--data" in done.err
+    assert "Traceback" not in done.err
+
+
+async def test_a_start_killed_half_way_is_mended_by_the_next(folder: Path) -> None:
+    own = new_mesh(folder / "data")
+    half = await start_scoreboard(*own.arguments())
+    making = own.data / "postgres.new"
+    await eventually(lambda: making.exists() or (own.data / "postgres").exists(), 30, "a start under way")
+    half.kill()
+    await half.communicate()
+    try:
+        await own.up()
+        assert await _board_answers(own)
+        assert not making.exists()
+    finally:
+        await own.down()
+
+
+async def test_damaged_notes_of_a_mesh_do_not_keep_it_down(mesh: Mesh) -> None:
+    await mesh.down()
+    mesh.data.mkdir(exist_ok=True)
+    (mesh.data / "mesh.json").write_text('{"supervisor"')
+    await mesh.up()
+    assert await _board_answers(mesh)
+
+
+async def test_ctrl_c_ends_a_start_under_way(folder: Path) -> None:
+    own = new_mesh(folder / "data")
+    up = await start_scoreboard(*own.arguments())
+    await eventually(lambda: (own.data / "mesh.json").exists(), 30, "a start under way")
+    family = own.family()
+    up.send_signal(2)
+    out, _ = await asyncio.wait_for(up.communicate(), 60 * SCALE)
+    assert "Scoreboard is down." in out.decode()
+    assert not [process for process in family if is_alive(process)]
+
+
+async def test_down_without_a_mesh_says_so(folder: Path) -> None:
+    done = await scoreboard("down", "--data", str(folder))
+    assert (done.code, done.out.strip()) == (0, f"No mesh runs under {folder}.")
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+async def test_help_names_the_variable_of_the_folder(command: str) -> None:
+    done = await scoreboard(command, "--help")
+    assert done.code == 0
+    assert "SCOREBOARD_DATA" in done.out
