@@ -34,7 +34,7 @@ def render(
 
     ports: of `gateway`, `envoy-admin`, `auth_svc`, `auth_svc-http`, `score_svc`, `leaderboard_svc`, `stream_svc` and
     `stream_svc-http`; hosts: of the services, 127.0.0.1 by default. The two rates are a user's and an address's.
-    issuer: of tokens, the gateway's own address by default. origins: whose pages may call, by default the gateway's own.
+    issuer: of tokens, by default the gateway's own address. origins: whose pages may call, by default its own.
     trusted_hops: proxies in front whose X-Forwarded-For is believed.
     """
     own = f"http://{host}:{ports['gateway']}"

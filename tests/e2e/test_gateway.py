@@ -1,0 +1,293 @@
+"""What the gateway refuses, changes and lets through by itself, before services that answer as they are asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from mesh.reasons import PHRASES, Reason
+from scoreboard.v1 import leaderboard_pb2, leaderboard_pb2_grpc, score_pb2, score_pb2_grpc, stream_pb2, stream_pb2_grpc
+from tests.e2e import grpc_web
+from tests.e2e.conftest import LOGINS_PER_MINUTE, UPDATES_PER_MINUTE, Gateway
+from tests.e2e.test_error_table import details_bytes, details_of, grpc_error
+
+UPDATE = "/scoreboard.v1.ScoreService/UpdateScore"
+BODY = {"userId": "u", "actionId": "a", "nonce": "n"}
+SHIELD = 6 * UPDATES_PER_MINUTE
+ORIGIN = {"origin": "https://game.test"}
+
+
+def check_body(answer: httpx.Response, status: int, reason: str) -> None:
+    """Fails unless this is the one error body."""
+    body = answer.json()
+    assert (answer.status_code, body["reason"], body["success"]) == (status, reason, False), answer.text
+    assert sorted(body) == ["error", "message", "reason", "success"]
+    assert body["error"] == PHRASES[Reason(reason)]
+    assert body["message"].endswith(".")
+    assert answer.headers["content-type"] == "application/json"
+    assert ("retry-after" in answer.headers) == (status in (429, 503))
+
+
+async def refused_everywhere(guarded: Gateway, headers: dict[str, str], status: int, reason: str) -> grpc.StatusCode:
+    """Fails unless UpdateScore is refused so as JSON, gRPC and gRPC-Web; returns the gRPC code."""
+    check_body(await guarded.http.post("/api/scores/update", json=BODY, headers=headers), status, reason)
+    stub: Any = score_pb2_grpc.ScoreServiceStub(guarded.channel)
+    error = await grpc_error(stub.UpdateScore(score_pb2.UpdateScoreRequest(), metadata=tuple(headers.items())))
+    info, _ = details_of(details_bytes(error))
+    assert (info.reason, info.domain) == (reason, "scoreboard"), error
+    web = await grpc_web.call(guarded.http, UPDATE, score_pb2.UpdateScoreRequest(), headers)
+    assert details_of(web.details)[0].reason == reason
+    code: grpc.StatusCode = error.code()
+    return code
+
+
+async def test_without_a_token(guarded: Gateway) -> None:
+    assert await refused_everywhere(guarded, {}, 401, "TOKEN_MISSING") is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_an_expired_token(guarded: Gateway) -> None:
+    headers = guarded.bearer(exp=time.time() - 60)
+    assert await refused_everywhere(guarded, headers, 401, "TOKEN_EXPIRED") is grpc.StatusCode.UNAUTHENTICATED
+
+
+def _bad_tokens(guarded: Gateway) -> dict[str, str]:
+    signer = guarded.signer
+    public = signer.key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    good = signer.token()
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    head, payload, signature = good.split(".")
+
+    def hs256() -> str:
+        # The classic swap: the public key taken as an HMAC secret. pyjwt refuses to make it, so by hand.
+        first = base64.urlsafe_b64encode(json.dumps({"alg": "HS256", "kid": "test-key", "typ": "at+jwt"}).encode())
+        text = first.rstrip(b"=") + b"." + payload.encode()
+        mac = hmac.digest(public, text, hashlib.sha256)
+        return (text + b"." + base64.urlsafe_b64encode(mac).rstrip(b"=")).decode()
+
+    none_head = base64.urlsafe_b64encode(b'{"alg":"none","typ":"at+jwt","kid":"test-key"}').rstrip(b"=").decode()
+    return {
+        "none": f"{none_head}.{payload}.",
+        "none with a signature": f"{none_head}.{payload}.{signature}",
+        "HS256": hs256(),
+        "another's key": signer.token(key=stranger),
+        "unknown kid": signer.token(key=stranger, head={"kid": "other"}),
+        "kid as a path": signer.token(key=stranger, head={"kid": "../../dev/null"}),
+        "jku": signer.token(key=stranger, head={"jku": "http://127.0.0.1:1/jwks.json"}),
+        "jwk": signer.token(key=stranger, head={"jwk": json.loads(signer.jwks)["keys"][0]}),
+        "x5u": signer.token(key=stranger, head={"x5u": "http://127.0.0.1:1/cert.pem"}),
+        "issuer": signer.token(iss="https://evil.test"),
+        "audience": signer.token(aud="another"),
+        "changed payload": f"{head}.{payload[:-2]}AA.{signature}",
+        "changed signature": f"{head}.{payload}.{signature[:-4]}AAAA",
+        "words": "hello",
+        "long": "x" * 9000,
+        "wrong typ": signer.token(head={"typ": "JWT"}),  # the service's to refuse
+    }
+
+
+async def test_tokens_that_nobody_should_take(guarded: Gateway) -> None:
+    for name, token in _bad_tokens(guarded).items():
+        try:
+            headers = {"authorization": f"Bearer {token}"}
+            code = await refused_everywhere(guarded, headers, 401, "TOKEN_INVALID")
+            assert code is grpc.StatusCode.UNAUTHENTICATED
+        except AssertionError as e:
+            raise AssertionError(f"the token with bad {name}") from e
+
+
+@pytest.mark.parametrize("scope", ["", "update:scorexx", "read:leaderboard"])
+async def test_a_token_without_the_scope(guarded: Gateway, scope: str) -> None:
+    code = await refused_everywhere(guarded, guarded.bearer(scope=scope), 403, "SCOPE_MISSING")
+    assert code is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize("scope", ["update:score", "a update:score", "update:score b"])
+async def test_the_scope_may_stand_anywhere(guarded: Gateway, scope: str) -> None:
+    answer = await guarded.http.post("/api/scores/update", json=BODY, headers=guarded.bearer(scope=scope))
+    assert (answer.status_code, answer.json()["newScore"]) == (200, 150)
+
+
+async def test_the_shield_is_a_players_own(guarded: Gateway) -> None:
+    headers = guarded.bearer()
+    first = [await guarded.http.post("/api/scores/update", json=BODY, headers=headers) for _ in range(SHIELD)]
+    assert {answer.status_code for answer in first} == {200}
+    await refused_everywhere(guarded, headers, 429, "RATE_LIMITED")
+    other = await guarded.http.post("/api/scores/update", json=BODY, headers=guarded.bearer())
+    assert other.status_code == 200
+
+
+async def test_logins_and_registrations_share_an_addresss_shield(guarded: Gateway) -> None:
+    login = {"username": "ada", "password": "12345678"}
+    tries = [await guarded.http.post(f"/api/auth/{rpc}", json=login) for rpc in ("login", "register") * 3]
+    passed = [answer.status_code for answer in tries].count(200)
+    assert passed == 3 * LOGINS_PER_MINUTE
+    check_body(tries[-1], 429, "RATE_LIMITED")
+    forged = await guarded.http.post("/api/auth/login", json=login, headers={"x-forwarded-for": "203.0.113.9"})
+    check_body(forged, 429, "RATE_LIMITED")
+
+
+BAD_REQUESTS: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
+    "broken JSON": ("POST", "/api/auth/logout", {"content": "{"}, 400, "INVALID_ARGUMENT"),
+    "array": ("POST", "/api/auth/logout", {"content": "[]"}, 400, "INVALID_ARGUMENT"),
+    "wrong type": ("POST", "/api/auth/logout", {"json": {"refresh_token": {}}}, 400, "INVALID_ARGUMENT"),
+    "bad UTF-8": ("POST", "/api/auth/logout", {"content": b'{"refresh_token":"\xff"}'}, 400, "INVALID_ARGUMENT"),
+    "unknown query": ("GET", "/api/scores/leaderboard?nope=1", {}, 400, "INVALID_ARGUMENT"),
+    "limit=abc": ("GET", "/api/scores/leaderboard?limit=abc", {}, 400, "INVALID_ARGUMENT"),
+    "limit=1.5": ("GET", "/api/scores/leaderboard?limit=1.5", {}, 400, "INVALID_ARGUMENT"),
+    "limit too large": ("GET", "/api/scores/leaderboard?limit=99999999999", {}, 400, "INVALID_ARGUMENT"),
+    "escaped slash": ("GET", "/api%2fscores/leaderboard", {}, 400, "INVALID_ARGUMENT"),
+    "unknown route": ("GET", "/api/nope", {}, 404, "NOT_FOUND"),
+    "no route": ("GET", "/nope", {}, 404, "NOT_FOUND"),
+    "wrong method": ("DELETE", "/api/scores/leaderboard", {}, 404, "NOT_FOUND"),
+    "admin": ("POST", "/scoreboard.v1.AdminService/GetUser", {}, 404, "NOT_FOUND"),
+    "large body": ("POST", "/api/auth/logout", {"json": {"refresh_token": "x" * 70_000}}, 413, "TOO_LARGE"),
+    "large headers": ("GET", "/api/scores/leaderboard", {"headers": {"x-a": "x" * 40_000}}, 431, "TOO_LARGE"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+async def test_what_is_no_request_of_ours(guarded: Gateway, case: str) -> None:
+    method, path, options, status, reason = BAD_REQUESTS[case]
+    check_body(await guarded.http.request(method, path, **options), status, reason)
+
+
+async def test_what_is_no_http_gets_the_body_too(guarded: Gateway) -> None:
+    host, port = guarded.target.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GARBAGE\r\n\r\n")
+    text = await asyncio.wait_for(reader.read(4096), 10)
+    writer.close()
+    assert text.startswith(b"HTTP/1.1 400")
+    assert b'"reason":"INVALID_ARGUMENT"' in text
+
+
+async def test_an_upgrade_elsewhere_is_refused_with_the_body(guarded: Gateway) -> None:
+    headers = {"upgrade": "websocket", "connection": "upgrade", "sec-websocket-key": "x" * 24}
+    answer = await guarded.http.get("/api/scores/leaderboard", headers=headers)
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["success"] is False
+
+
+async def test_unknown_fields_of_a_body_are_ignored(guarded: Gateway) -> None:
+    answer = await guarded.http.post("/api/auth/logout", json={"refresh_token": "x", "more": [1]})
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+
+
+async def test_an_unknown_rpc(guarded: Gateway) -> None:
+    call: Any = guarded.channel.unary_unary("/scoreboard.v1.AdminService/GetUser")
+    error = await grpc_error(call(b""))
+    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert details_of(details_bytes(error))[0].reason == "NOT_FOUND"
+
+
+async def test_a_call_that_takes_too_long(guarded: Gateway) -> None:
+    hang = {"x-test": "hang"}
+    path = "/scoreboard.v1.LeaderboardService/GetLeaderboard"
+    request = leaderboard_pb2.GetLeaderboardRequest()
+    stub: Any = leaderboard_pb2_grpc.LeaderboardServiceStub(guarded.channel)
+    answer, error, web = await asyncio.gather(
+        guarded.http.get("/api/scores/leaderboard", headers=hang),
+        grpc_error(stub.GetLeaderboard(request, metadata=tuple(hang.items()))),
+        grpc_web.call(guarded.http, path, request, hang),
+    )
+    check_body(answer, 504, "DEADLINE_EXCEEDED")
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert details_of(details_bytes(error))[0].reason == "DEADLINE_EXCEEDED"
+    # Over gRPC-Web Envoy's own 504 and 429 carry UNAVAILABLE: the HTTP status and the reason tell them apart.
+    assert (web.http_status, details_of(web.details)[0].reason) == (504, "DEADLINE_EXCEEDED")
+
+
+async def test_pending_is_202_for_http_and_plain_for_grpc(guarded: Gateway) -> None:
+    answer = await guarded.http.post("/api/scores/update", json=BODY, headers=guarded.bearer() | {"x-test": "pending"})
+    assert answer.status_code == 202
+    assert "x-http-code" not in answer.headers
+    stub: Any = score_pb2_grpc.ScoreServiceStub(guarded.channel)
+    call = stub.UpdateScore(score_pb2.UpdateScoreRequest(), metadata=(*guarded.bearer().items(), ("x-test", "pending")))
+    assert (await call).success
+    assert "x-http-code" not in dict(tuple(await call.initial_metadata()))
+
+
+async def test_the_same_etag_is_304_without_a_body(guarded: Gateway) -> None:
+    first = await guarded.http.get("/api/scores/leaderboard", headers={"x-test": "etag"})
+    assert (first.status_code, first.headers["etag"], first.headers["cache-control"]) == (200, '"7"', "no-cache")
+    headers = {"x-test": "etag", "if-none-match": '"7"'}
+    again = await guarded.http.get("/api/scores/leaderboard", headers=headers)
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", '"7"')
+    assert "content-type" not in again.headers
+
+
+async def test_numbers_are_numbers_and_names_are_camel_case(guarded: Gateway) -> None:
+    answer = (await guarded.http.get("/api/scores/leaderboard")).json()
+    assert answer == {
+        "leaderboard": [{"rank": 1, "userId": "u", "username": "Ü", "score": 1200}],
+        "board": "",
+        "period": "p",
+        "version": 2**40,
+        "players": 0,
+        "stale": False,
+    }
+
+
+async def test_headers_that_claim_an_identity_are_nothing_to_us(guarded: Gateway) -> None:
+    claims = {"x-user-id": "u_admin", "x-jwt-payload": "e30", "x-envoy-upstream-rq-timeout-ms": "1", "x_user": "u"}
+    answer = await guarded.http.post("/api/scores/update", json=BODY, headers=guarded.bearer(sub="u_me") | claims)
+    assert answer.json()["username"] == "u_me"
+    check_body(await guarded.http.post("/api/scores/update", json=BODY, headers=claims), 401, "TOKEN_MISSING")
+
+
+async def test_binary_metadata_that_is_not_base64_harms_nobody(guarded: Gateway) -> None:
+    answer = await guarded.http.get("/api/scores/leaderboard", headers={"x-trace-bin": "%%%"})
+    assert answer.status_code == 200
+
+
+async def test_a_stream_as_server_sent_events(guarded: Gateway) -> None:
+    async with guarded.http.stream("GET", "/api/scores/stream?board=daily") as answer:
+        assert answer.headers["content-type"] == "text/event-stream"
+        assert answer.headers["cache-control"] == "no-cache"
+        lines = answer.aiter_lines()
+        frames = [json.loads(line.removeprefix("data: ")) for line in [await anext(lines), await anext(lines)] if line]
+    assert (frames[0]["board"], frames[0]["version"]) == ("daily", 1)
+    assert "heartbeat" not in frames[0]
+
+
+async def test_a_stream_over_grpc_flushes_each_frame(guarded: Gateway) -> None:
+    stub: Any = stream_pb2_grpc.StreamServiceStub(guarded.channel)
+    call = stub.WatchLeaderboard(stream_pb2.WatchLeaderboardRequest())
+    assert [(await call.read()).version for _ in range(2)] == [1, 2]
+    call.cancel()
+
+
+async def test_a_stream_refused_before_its_first_frame(guarded: Gateway) -> None:
+    headers = {"x-test": "refuse UNKNOWN_BOARD"}
+    answer = await guarded.http.get("/api/scores/stream?board=nope", headers=headers)
+    assert (answer.status_code, answer.json()["reason"]) == (404, "UNKNOWN_BOARD")
+
+
+async def test_pages_of_allowed_origins_may_call(guarded: Gateway) -> None:
+    ask = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,x-signature"}
+    allowed = await guarded.http.options("/api/scores/update", headers=ORIGIN | ask)
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, ORIGIN["origin"])
+    foreign = await guarded.http.options("/api/scores/update", headers={"origin": "https://evil.test"} | ask)
+    assert "access-control-allow-origin" not in foreign.headers
+    refused = await guarded.http.post("/api/scores/update", json=BODY, headers=ORIGIN)
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, ORIGIN["origin"])
+
+
+async def test_http2_without_tls(guarded: Gateway) -> None:
+    async with httpx.AsyncClient(base_url=guarded.url, http1=False, http2=True) as client:
+        answer = await client.get("/api/scores/leaderboard")
+        assert (answer.http_version, answer.status_code) == ("HTTP/2", 200)
+        check_body(await client.get("/api/nope"), 404, "NOT_FOUND")
