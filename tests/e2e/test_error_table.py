@@ -35,7 +35,10 @@ TABLE = [
 ]
 ROWS = [(code, status, reason) for code, status, reasons in TABLE for reason in reasons.split()]
 WAIT = "7"  # what refusing.py's 6.2 s are rounded up to
-SEEDS_PHRASE = "Invalid user ID or action ID"
+SEEDS_WORDS = {
+    "error": "Invalid user ID or action ID",
+    "message": "The provided userId or actionId is not valid.",
+}
 RPC = "/scoreboard.v1.LeaderboardService/GetLeaderboard"
 REQUEST = leaderboard_pb2.GetLeaderboardRequest()
 
@@ -68,9 +71,9 @@ def test_the_table_names_every_reason() -> None:
 @pytest.mark.parametrize(("code", "status", "reason"), ROWS)
 async def test_json(guarded: Gateway, code: str, status: int, reason: str) -> None:
     answer = await guarded.http.get("/api/scores/leaderboard", headers={"x-test": f"refuse {reason}"})
-    phrase = SEEDS_PHRASE if reason == "UNKNOWN_ACTION" else PHRASES[Reason(reason)]
+    words = SEEDS_WORDS if reason == "UNKNOWN_ACTION" else {"error": PHRASES[Reason(reason)], "message": MESSAGE}
     assert answer.status_code == status
-    assert answer.json() == {"success": False, "error": phrase, "message": MESSAGE, "reason": reason}
+    assert answer.json() == {"success": False, "reason": reason, **words}
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers.get("retry-after") == (WAIT if reason in RETRYABLE else None)
     assert not [name for name in answer.headers if name.startswith("grpc-")]
@@ -95,9 +98,9 @@ async def test_grpc_web(guarded: Gateway, code: str, status: int, reason: str) -
 
 
 @pytest.mark.parametrize("field", ["user_id", "action_id"])
-async def test_a_bad_user_or_action_has_the_seeds_phrase(guarded: Gateway, field: str) -> None:
+async def test_a_bad_user_or_action_has_the_seeds_words(guarded: Gateway, field: str) -> None:
     answer = await guarded.http.get("/api/scores/leaderboard", headers={"x-test": f"refuse INVALID_ARGUMENT {field}"})
-    assert answer.json()["error"] == SEEDS_PHRASE
+    assert answer.json() == {"success": False, "reason": "INVALID_ARGUMENT", **SEEDS_WORDS}
 
 
 async def test_an_unexpected_error_says_nothing_of_our_inside(guarded: Gateway) -> None:

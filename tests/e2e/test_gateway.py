@@ -205,9 +205,10 @@ async def test_a_call_that_takes_too_long(guarded: Gateway) -> None:
     )
     check_body(answer, 504, "DEADLINE_EXCEEDED")
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert details_of(details_bytes(error))[0].reason == "DEADLINE_EXCEEDED"
-    # Over gRPC-Web Envoy's own 504 and 429 carry UNAVAILABLE: the HTTP status and the reason tell them apart.
-    assert (web.http_status, details_of(web.details)[0].reason) == (504, "DEADLINE_EXCEEDED")
+    # The gateway and the service have the same deadline, and either may be first to say so. Over gRPC-Web Envoy's own
+    # 504 (and 429) carries UNAVAILABLE: HTTP status and reason tell it apart.
+    reason = details_of(web.details)[0].reason
+    assert web.code == 4 or (web.http_status, reason) == (504, "DEADLINE_EXCEEDED")
 
 
 async def test_pending_is_202_for_http_and_plain_for_grpc(guarded: Gateway) -> None:
