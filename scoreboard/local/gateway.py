@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from scoreboard.local.local_replies import mappers
+from scoreboard.local.local_replies import lua_sentences, mappers
 
 FOLDER = Path(__file__).parent.parent.parent / "envoy"
 SHIELD_FACTOR = 6  # looser than the exact window behind it, which counts retries as one
@@ -40,14 +40,14 @@ def render(
     own = f"http://{host}:{ports['gateway']}"
     at = {name: (hosts or {}).get(f"{name}_svc", _LOCALHOST) for name in ("auth", "score", "leaderboard", "stream")}
     allowed = (own, own.replace(_LOCALHOST, "localhost")) if origins is None else origins
-    lua = "\n".join((FOLDER / name).read_text() for name in ("reasons.lua", "errors.lua"))
+    reasons, errors = ((FOLDER / name).read_text() for name in ("reasons.lua", "errors.lua"))
     values: dict[str, object] = {
         "host": host,
         "port": ports["gateway"],
         "admin_host": _LOCALHOST,
         "admin_port": ports["envoy-admin"],
         "trusted_hops": trusted_hops,
-        "lua": lua,
+        "lua": "\n".join((reasons, lua_sentences(), errors)),
         "descriptors": base64.b64encode((FOLDER / "scoreboard.binpb").read_bytes()).decode(),
         "issuer": issuer or own,
         "audience": audience,

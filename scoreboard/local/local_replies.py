@@ -27,6 +27,7 @@ class LocalReply:
     answer_status: int | None = None  # another HTTP status to answer with
     retry_after_s: int | None = None
     or_above: bool = False  # every status from this one on
+    if_header: str | None = None  # only requests that bring it
 
 
 _TOKEN_INVALID = "The access token is not valid here: log in again."  # noqa: S105
@@ -57,11 +58,19 @@ LOCAL_REPLIES = (
     ),
     LocalReply(403, Reason.TOKEN_INVALID, _TOKEN_INVALID, why="Audiences", answer_status=401),
     LocalReply(401, Reason.TOKEN_INVALID, _TOKEN_INVALID),
+    LocalReply(
+        403,
+        Reason.INVALID_ARGUMENT,
+        "Only /ws/leaderboard takes an upgrade, and only to websocket.",
+        if_header="upgrade",
+        answer_status=400,
+    ),
     LocalReply(403, Reason.SCOPE_MISSING, "The token lacks the scope that this call needs."),
     LocalReply(404, Reason.NOT_FOUND, "There is nothing at this address, or not by this method."),
     LocalReply(408, Reason.DEADLINE_EXCEEDED, _LATE, answer_status=504),
     LocalReply(413, Reason.TOO_LARGE, _TOO_LARGE),
-    LocalReply(429, Reason.RATE_LIMITED, "Too many requests: wait as long as Retry-After says."),
+    # HTTP's own Retry-After comes from the limiter and is not replaced; RetryInfo, which is fixed, from here.
+    LocalReply(429, Reason.RATE_LIMITED, "Too many requests: wait as long as Retry-After says.", retry_after_s=1),
     LocalReply(431, Reason.TOO_LARGE, _TOO_LARGE),
     LocalReply(
         502, Reason.SERVICE_AWAY, "The service is away; try again in a moment.", answer_status=503, retry_after_s=1
@@ -99,6 +108,18 @@ _HTTP: JsonObject = {
 }
 
 
+#: What is said for a service whose refusal brings no reason of ours, by reason.
+SENTENCES = {reply.reason: reply.message for reply in LOCAL_REPLIES} | {
+    Reason.QUEUE_FULL: "The service is busy; try again in a moment.",
+}
+
+
+def lua_sentences() -> str:
+    """Returns SENTENCES as a Lua table; its sentences have neither quotes nor backslashes."""
+    rows = "".join(f'  {reason} = "{sentence}",\n' for reason, sentence in SENTENCES.items())
+    return f"local SENTENCES = {{\n{rows}}}\n"
+
+
 def mappers(replies: Sequence[LocalReply] = LOCAL_REPLIES) -> list[JsonObject]:
     """Returns the mappers: for each refusal one for HTTP, then one for gRPC."""
     return [mapper for reply in replies for mapper in (_http_mapper(reply), _grpc_mapper(reply))]
@@ -125,7 +146,7 @@ def _mapper(reply: LocalReply, filters: list[JsonObject], body: JsonObject, head
     if reply.retry_after_s is not None:
         headers = [*headers, _header("retry-after", str(reply.retry_after_s))]
     mapper: JsonObject = {
-        "filter": {"and_filter": {"filters": [*filters, _status(reply), *_why(reply)]}},
+        "filter": {"and_filter": {"filters": [*filters, _status(reply), *_why(reply), *_if_header(reply)]}},
         "body_format_override": body,
         "headers_to_add": headers,
     }
@@ -151,6 +172,12 @@ def _why(reply: LocalReply) -> list[JsonObject]:
         "value": {"string_match": {"prefix": reply.why}},
     }
     return [{"metadata_filter": {"matcher": matcher, "match_if_key_not_found": False}}]
+
+
+def _if_header(reply: LocalReply) -> list[JsonObject]:
+    if reply.if_header is None:
+        return []
+    return [{"header_filter": {"header": {"name": reply.if_header, "present_match": True}}}]
 
 
 def _header(name: str, value: str) -> JsonObject:
