@@ -157,9 +157,38 @@ class Bench:
     async def answers(self, jobs: Iterable[Job], timeout_s: float = 30) -> list[Result]:
         """Waits until each of the jobs is answered and returns the first answer of each, in order."""
         wanted = [job.update_id for job in jobs]
-        missing = lambda: [key for key in wanted if key not in self.results]  # noqa: E731 — read twice below
-        await eventually(lambda: not missing(), timeout_s, "an answer to every job")
+
+        def are_answered() -> bool:
+            return all(key in self.results for key in wanted)
+
+        await eventually(are_answered, timeout_s, "an answer to every job")
         return [self.results[key][0] for key in wanted]
+
+    async def until_applied(self, count: int) -> None:
+        """Waits until the ledger has so many rows."""
+
+        async def is_applied() -> bool:
+            return bool(await self.pool.fetchval("SELECT count(*) FROM score_logs") == count)
+
+        await eventually(is_applied, 60, f"{count} ledger rows")
+
+    async def until_dead(self, count: int) -> dict[bytes, str]:
+        """Waits until so many dead letters are filed and returns their reasons, by update_id."""
+
+        async def are_filed() -> bool:
+            return len(await self.dead()) >= count
+
+        await eventually(are_filed, 60, f"{count} dead letters")
+        return await self.dead()
+
+    async def until_waiting(self, count: int) -> None:
+        """Waits until so many of the workers' transactions wait for a lock."""
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'worker' AND wait_event_type = 'Lock' AND datname = current_database()"
+
+        async def are_waiting() -> bool:
+            return int(await self.pool.fetchval(sql)) >= count
+
+        await eventually(are_waiting, 30, f"{count} transactions that wait")
 
     async def rows(self) -> list[asyncpg.Record]:
         """Returns the ledger."""

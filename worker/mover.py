@@ -21,6 +21,14 @@ class DeliveryLost(Exception):  # noqa: N818 — named for what happened
     """The broker took the delivery back, and delivers it again: whoever handles it may stop."""
 
 
+def failed_once_more(job: Job) -> Job:
+    """Returns a copy of the job that counts one more failure."""
+    copy = Job()
+    copy.CopyFrom(job)
+    copy.attempt += 1
+    return copy
+
+
 class Mover:
     """Publishes until the broker has confirmed; gives up by DeliveryLost alone.
 
@@ -39,9 +47,7 @@ class Mover:
 
     async def to_next_try(self, asked: Asked, is_held: Callable[[], bool]) -> bool:
         """Queues a job that failed once more for its next try; False: it has had them all."""
-        job = Job()
-        job.CopyFrom(asked.job)
-        job.attempt += 1
+        job = failed_once_more(asked.job)
         wait_s = delay_s(job.attempt, self._delays_s)
         if wait_s is None:
             return False

@@ -17,7 +17,7 @@ from worker.apply import Applied
 from worker.batch import Asked, envelope, replies
 from worker.decide import parked_result
 from worker.failure import is_final, is_nobodys, reason_of
-from worker.mover import Mover
+from worker.mover import Mover, failed_once_more
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Settler:
             mine = [each for each in asked if each.job is job]
             if not is_final(error) and await self._mover.to_next_try(mine[0], is_held):
                 continue
-            await self._mover.to_dead(envelope([job]), reason_of(error), is_held)
+            await self._mover.to_dead(envelope([failed_once_more(job)]), reason_of(error), is_held)
             parked.append(parked_result(job, reason_of(error)))
         self._reply(asked, parked)
 
