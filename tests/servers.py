@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from scoreboard.local import accounts, servers
+from scoreboard.local import accounts, postgres, servers
 from scoreboard.local.ports import Ports
 from scoreboard.local.program import Program, Running, start
 
@@ -36,9 +36,9 @@ class PostgresServer:
     port: int
     running: Running
 
-    def url(self, account: str = servers.SUPERUSER, database: str = "postgres") -> str:
+    def url(self, account: str = postgres.SUPERUSER, database: str = "postgres") -> str:
         """Return the DSN of an account, by default the superuser's."""
-        password = SUPERUSER_PASSWORD if account == servers.SUPERUSER else PASSWORDS[account]
+        password = SUPERUSER_PASSWORD if account == postgres.SUPERUSER else PASSWORDS[account]
         return accounts.postgres_url(account, password, self.port, database)
 
 
@@ -104,7 +104,7 @@ async def start_postgres(folder: Path) -> PostgresServer:
     """Start Postgres with every account's role."""
     ports = Ports()
     port = ports.take("postgres")
-    running = await run(servers.postgres(folder, port, SUPERUSER_PASSWORD), ports, folder)
+    running = await run(postgres.postgres(folder, port, SUPERUSER_PASSWORD), ports, folder)
     return PostgresServer(port, running)
 
 

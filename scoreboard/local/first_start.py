@@ -12,7 +12,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from scoreboard.local import accounts, database, services
-from scoreboard.local.servers import SUPERUSER
+from scoreboard.local.postgres import SUPERUSER
 from scoreboard.local.services import Wiring
 from scoreboard.local.state import DATABASE
 from scoreboard.local.trouble import Trouble

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from scoreboard.local.accounts import ACCOUNTS, BROKER_ACCOUNTS
 from scoreboard.local.files import write_private
-from scoreboard.local.servers import SUPERUSER
+from scoreboard.local.postgres import SUPERUSER
 from scoreboard.local.trouble import Trouble
 
 MASTER_KEY_BYTES = 32  # as long as the SHA-256 that HKDF and HMAC are built on

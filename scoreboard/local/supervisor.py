@@ -14,7 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scoreboard.local import accounts, first_start, gateway, leftovers, ports, secrets, servers, services, state
+from scoreboard.local import (
+    accounts,
+    first_start,
+    gateway,
+    leftovers,
+    ports,
+    postgres,
+    secrets,
+    servers,
+    services,
+    state,
+)
 from scoreboard.local.keeper import Keeper
 from scoreboard.local.program import Program
 from scoreboard.local.services import Limits, Wiring
@@ -107,8 +118,8 @@ class Supervisor:
         )
 
     async def _start_postgres(self, wiring: Wiring, done: asyncio.Event) -> None:
-        password = wiring.secrets.postgres[servers.SUPERUSER]
-        program = await asyncio.to_thread(servers.postgres, self._data, wiring.ports["postgres"], password)
+        password = wiring.secrets.postgres[postgres.SUPERUSER]
+        program = await asyncio.to_thread(postgres.postgres, self._data, wiring.ports["postgres"], password)
         await self._begin(program)
         for line in await first_start.prepare_database(wiring):
             self._say(line)

