@@ -34,12 +34,19 @@ class Refused(Exception):  # noqa: N818 -- a refusal is an answer, not an error 
 def to_status(refused: Refused) -> status_pb2.Status:
     """Returns the google.rpc.Status of a refusal: ErrorInfo and, where a retry helps, RetryInfo in whole seconds."""
     details = [_any(error_details_pb2.ErrorInfo(reason=refused.reason, domain=DOMAIN, metadata=refused.metadata))]
-    if refused.retry_after_s is not None:
-        # Rounded up, at least 1: HTTP's Retry-After is made from it and knows whole seconds only (RFC 9110, 10.2.3).
-        seconds = max(1, math.ceil(refused.retry_after_s))
+    seconds = retry_after_s(refused)
+    if seconds is not None:
         details.append(_any(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds))))
     code = CODES[refused.reason].value[0]
     return status_pb2.Status(code=code, message=refused.message, details=details)
+
+
+def retry_after_s(refused: Refused) -> int | None:
+    """Returns the whole seconds after which a retry helps, None where it does not."""
+    if refused.retry_after_s is None:
+        return None
+    # Rounded up, at least 1: HTTP's Retry-After is made from it and knows whole seconds only (RFC 9110, 10.2.3).
+    return max(1, math.ceil(refused.retry_after_s))
 
 
 def invalid(field: str, rule: str) -> Refused:

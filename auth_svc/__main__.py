@@ -1,0 +1,67 @@
+"""Starts auth_svc: `python -m auth_svc`, configured by the environment."""
+
+from contextlib import AsyncExitStack
+
+from auth_svc import http
+from auth_svc.access_token import Issuer
+from auth_svc.accounts import Accounts
+from auth_svc.deny import DenyList
+from auth_svc.guessing import Guessing
+from auth_svc.hashing import Hasher
+from auth_svc.keyring import Keyring
+from auth_svc.oauth import TokenEndpoint
+from auth_svc.rotation import Schedule
+from auth_svc.service import AuthService
+from auth_svc.sessions import Sessions
+from auth_svc.settings import AuthSettings
+from auth_svc.store import Store
+from mesh import postgres, redis
+from mesh.keys import MasterKeys
+from mesh.run import run
+from mesh.server import PUBLIC, Service, serve
+from scoreboard.v1 import auth_pb2
+
+NAME = "auth_svc"
+POOL_SIZE = 8  # hashing bounds the logins; a query takes about a millisecond
+
+
+async def main(settings: AuthSettings) -> None:
+    """Serves until it is told to stop."""
+    async with AsyncExitStack() as stack:
+        master_keys = MasterKeys.load(settings.master_keys_file)
+        pool = await postgres.create_pool(settings.postgres_url, name=NAME, size=POOL_SIZE)
+        stack.push_async_callback(pool.close)
+        client = redis.connect(settings.redis_url)
+        stack.push_async_callback(client.aclose)
+        token_life_s = settings.auth_access_token_life_s
+        keyring = Keyring(pool, master_keys, Schedule(settings.auth_key_life_s, token_life_s))
+        await keyring.start()
+        stack.push_async_callback(keyring.close)
+        store = Store(pool)
+        deny_list = DenyList(client, store, token_life_s)
+        await deny_list.start()
+        stack.push_async_callback(deny_list.close)
+        hasher = _hasher(settings)
+        stack.callback(hasher.close)
+        issuer = Issuer(settings.issuer, settings.audience, token_life_s)
+        sessions = Sessions(store, keyring, master_keys, deny_list, issuer, settings.auth_session_life_s)
+        accounts = Accounts(store, sessions, hasher, Guessing(client, settings.logins_per_minute))
+        endpoint = TokenEndpoint(accounts, sessions, settings.auth_trusted_hops)
+        stop_http = await http.start(settings.host, settings.auth_http_port, settings.issuer, keyring, endpoint)
+        stack.push_async_callback(stop_http)
+        descriptor = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
+        access = {method.name: PUBLIC for method in descriptor.methods}
+        service = Service(descriptor, AuthService(accounts, sessions, settings.auth_trusted_hops), access)
+        await serve(settings, settings.auth_port, [service], ready=lambda: keyring.is_ready)
+
+
+def _hasher(settings: AuthSettings) -> Hasher:
+    return Hasher(
+        memory_kib=settings.auth_hash_memory_kib,
+        passes=settings.auth_hash_passes,
+        waiting_max=settings.auth_hash_waiting_max,
+    )
+
+
+if __name__ == "__main__":
+    run(NAME, AuthSettings, main)

@@ -1,0 +1,84 @@
+"""Keeps the deny-list: the sessions whose access tokens are refused although they are not over yet.
+
+Redis holds it for score_svc and stream_svc; the table of sessions is its truth. Holds always: a session that was ended
+while Redis was away, or whose key a Redis lost, is on the list within about a second of Redis being back.
+"""
+
+import asyncio
+import logging
+from uuid import UUID
+
+import asyncpg
+from redis.asyncio import Redis
+
+from auth_svc.rotation import CLOCK_SKEW_S
+from auth_svc.store import Store
+from mesh import postgres, redis
+
+log = logging.getLogger(__name__)
+CHECK_INTERVAL_S = 1.0
+REMOVE_INTERVAL = 600  # checks between two removals of old sessions
+REMOVED_AT_ONCE = 1_000  # keeps each removal short beside logins
+#: Stands while the list is whole; no sid has this form. A Redis that was emptied or replaced lacks it.
+FILLED = "sb:deny:filled"
+
+
+def deny_key(sid: UUID) -> str:
+    """Returns the key that exists while a session's access tokens are refused."""
+    return f"sb:deny:{sid}"
+
+
+class DenyList:
+    """Writes the list; `start` keeps it whole until `close`."""
+
+    def __init__(self, client: Redis, store: Store, token_life_s: int) -> None:
+        self._redis = client
+        self._store = store
+        self._life_s = token_life_s + CLOCK_SKEW_S + 1
+        self._missed = True  # written by add and _check: the list may lack something
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begins to keep the list."""
+        self._keeper = asyncio.create_task(self._keep(), name="deny-list")
+
+    async def close(self) -> None:
+        """Stops keeping it."""
+        if self._keeper:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+
+    async def add(self, sid: UUID) -> None:
+        """Refuses a session's access tokens from now on; while Redis is away, from its return on."""
+        try:
+            await self._redis.set(deny_key(sid), 1, ex=self._life_s)
+        except redis.AWAY:
+            self._missed = True
+
+    async def _keep(self) -> None:
+        checks = 0
+        while True:
+            try:
+                await self._check()
+                if checks % REMOVE_INTERVAL == 0:
+                    await self._store.remove_ended(REMOVED_AT_ONCE)
+                checks += 1
+            except (*redis.AWAY, *postgres.AWAY, asyncpg.PostgresError) as e:
+                log.warning("Deny-list is not kept", extra={"event": "deny_list_away", "error": type(e).__name__})
+            await asyncio.sleep(CHECK_INTERVAL_S)
+
+    async def _check(self) -> None:
+        if not self._missed and await self._redis.exists(FILLED):
+            return
+        self._missed = False
+        try:
+            revoked = await self._store.revoked_since(self._life_s)
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for sid, ago_s in revoked:
+                    pipeline.set(deny_key(sid), 1, ex=max(1, round(self._life_s - ago_s)))
+                pipeline.set(FILLED, 1)
+                await pipeline.execute()
+        except BaseException:
+            self._missed = True
+            raise
+        log.info("Deny-list filled", extra={"event": "deny_list_filled", "sessions": len(revoked)})
