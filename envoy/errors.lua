@@ -9,7 +9,7 @@ local BAD_ID = {phrase = "Invalid user ID or action ID", message = "The provided
 local NAMELESS = {
   ["400"] = "INVALID_ARGUMENT",
   ["404"] = "NOT_FOUND",
-  ["429"] = "QUEUE_FULL",
+  ["429"] = "TOO_LARGE",
   ["499"] = "SERVICE_AWAY",  -- a stopping server cancels what it holds
   ["501"] = "NOT_FOUND",
   ["503"] = "SERVICE_AWAY",
@@ -18,16 +18,6 @@ local NAMELESS = {
 
 -- What grpc_web makes of the HTTP status of Envoy's own refusals is UNAVAILABLE, which clients take for worth a retry.
 local WEB_CODES = {["429"] = "8", ["504"] = "4"}
-
--- What the services' gRPC library refuses before our code sees the call, by gRPC code.
-local OF_GRPC_ITSELF = {
-  ["1"] = {"SERVICE_AWAY", "The service ended the call; try again."},
-  ["4"] = {"DEADLINE_EXCEEDED", "The call took too long; an update is safe to repeat with the same nonce."},
-  ["8"] = {"TOO_LARGE", "The request is too large."},
-  ["12"] = {"NOT_FOUND", "There is nothing at this address."},
-  ["14"] = {"SERVICE_AWAY", "The service is away; try again in a moment."},
-  other = {"INTERNAL", "An internal error occurred; try again."},
-}
 
 -- The transcoder's own rendering of a google.rpc.Status: message and position behind its closing quote.
 local function message_of(body)
@@ -81,6 +71,12 @@ local function drop_grpc_headers(headers)
   headers:remove("grpc-status")
   headers:remove("grpc-message")
   headers:remove("grpc-accept-encoding")
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  -- The transcoder would hand it on, and the service take it for its own request's.
+  if headers:get(":path"):sub(1, 5) == "/api/" then headers:remove("grpc-encoding") end
 end
 
 function envoy_on_response(handle)

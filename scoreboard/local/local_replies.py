@@ -31,7 +31,7 @@ class LocalReply:
 
 
 _TOKEN_INVALID = "The access token is not valid here: log in again."  # noqa: S105
-_TOO_LARGE = "The request is too large: bodies may have 65536 bytes, headers 32 kB in all."
+_TOO_LARGE = "The request is too large: bodies may have 65536 bytes, headers 16 kB in all."
 _LATE = "The call took too long; an update is safe to repeat with the same nonce."
 
 #: The first that fits decides, so the special ones stand before the general.
@@ -86,11 +86,10 @@ LOCAL_REPLIES = (
     ),
 )
 
-#: Whom a JSON body answers: calls of /api/, which the transcoder has made gRPC by then, and whatever is not gRPC.
+#: Whom a JSON body answers: calls that the transcoder has made gRPC by then, and whatever did not come as gRPC.
 _HTTP: JsonObject = {
     "or_filter": {
         "filters": [
-            {"header_filter": {"header": {"name": ":path", "string_match": {"prefix": "/api/"}}}},
             {"header_filter": {"header": {"name": "x-envoy-original-path", "string_match": {"prefix": "/api/"}}}},
             {
                 "header_filter": {
@@ -109,9 +108,7 @@ _HTTP: JsonObject = {
 
 
 #: What is said for a service whose refusal brings no reason of ours, by reason.
-SENTENCES = {reply.reason: reply.message for reply in LOCAL_REPLIES} | {
-    Reason.QUEUE_FULL: "The service is busy; try again in a moment.",
-}
+SENTENCES = {reply.reason: reply.message for reply in LOCAL_REPLIES}
 
 
 def lua_sentences() -> str:
