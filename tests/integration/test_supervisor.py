@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import shutil
 import socket
@@ -71,7 +72,9 @@ async def test_everything_listens_on_this_machine_alone(mesh: Mesh) -> None:
     await mesh.up()
     pids = {process.pid for process in mesh.family()}
     listening = [c for c in psutil.net_connections("inet") if c.pid in pids and c.status == psutil.CONN_LISTEN]
-    assert {connection.laddr.ip for connection in listening if connection.laddr} <= {"127.0.0.1", "::1"}
+    addresses = {connection.laddr.ip.removeprefix("::ffff:") for connection in listening if connection.laddr}
+    assert addresses
+    assert all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 async def test_secrets_are_readable_by_their_owner_alone(mesh: Mesh) -> None:
