@@ -30,5 +30,9 @@ async def create_pool(
         max_size=size,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=command_timeout_s,
-        server_settings={"application_name": name},
+        server_settings={
+            "application_name": name,
+            # Else the session of a client that was killed keeps its locks for as long as it waits for another's.
+            "client_connection_check_interval": "1s",
+        },
     )

@@ -183,10 +183,12 @@ class Bench:
 
     async def until_waiting(self, count: int) -> None:
         """Waits until so many of the workers' transactions wait for a lock."""
-        sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'worker' AND wait_event_type = 'Lock' AND datname = current_database()"
+        # pg_stat_activity hides from us what others wait for; pg_locks does not.
+        sql = """SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+                 WHERE NOT granted AND datname = current_database()"""
 
         async def are_waiting() -> bool:
-            return int(await self.pool.fetchval(sql)) >= count
+            return bool(await self.pool.fetchval(sql) == count)
 
         await eventually(are_waiting, 30, f"{count} transactions that wait")
 
