@@ -9,9 +9,9 @@ import hashlib
 import hmac
 
 from mesh.keys import b64url, b64url_decode
+from scoreboard.v1 import signing
 
 TOKEN_BYTES = 32
-SIGNED_PREFIX = "scoreboard.v1.Refresh\n"
 
 
 def token_hash(token: str) -> bytes | None:
@@ -35,5 +35,5 @@ def successor(server_key: bytes, predecessor_hash: bytes) -> str:
 
 def is_signed(signing_key: bytes, token: str, signature: str) -> bool:
     """Says whether `x-signature` proves that the session's own client sends this token."""
-    expected = b64url(hmac.digest(signing_key, f"{SIGNED_PREFIX}{token}".encode(), "sha256"))
+    expected = signing.sign(signing_key, signing.refresh_payload(token))
     return hmac.compare_digest(expected.encode(), signature.encode())

@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": "scoreboard.cli.demo:demo",
     "verify": "scoreboard.cli.verify:verify",
     "apply": "scoreboard.cli.apply:apply",
+    "clients": "scoreboard.cli.clients:clients",
 }
 
 

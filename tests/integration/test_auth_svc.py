@@ -17,7 +17,6 @@ import jwt
 import pytest
 import redis.asyncio
 
-from auth_svc.refresh_token import SIGNED_PREFIX
 from mesh.client_secret import new_secret, secret_hash
 from mesh.identity import TokenVerifier
 from mesh.keys import MasterKeys, b64url, b64url_decode
@@ -25,7 +24,7 @@ from mesh.refusal import Refused
 from scoreboard.client import to_error
 from scoreboard.local.ports import Ports
 from scoreboard.v1 import auth_pb2 as pb
-from scoreboard.v1 import auth_pb2_grpc
+from scoreboard.v1 import auth_pb2_grpc, signing
 from tests.servers import Database, RedisServer
 from tests.services import serving
 from tests.waiting import eventually
@@ -47,10 +46,12 @@ class World:
     log: Path
 
     async def register(self, name: str) -> pb.Session:
-        return await self.auth.Register(pb.RegisterRequest(username=name, password=PASSWORD))
+        session: pb.Session = await self.auth.Register(pb.RegisterRequest(username=name, password=PASSWORD))
+        return session
 
     async def refresh(self, token: str, *metadata: tuple[str, str]) -> pb.Session:
-        return await self.auth.Refresh(pb.RefreshRequest(refresh_token=token), metadata=metadata)
+        session: pb.Session = await self.auth.Refresh(pb.RefreshRequest(refresh_token=token), metadata=metadata)
+        return session
 
     async def verifier(self) -> TokenVerifier:
         verifier = TokenVerifier(f"{self.http.base_url}/.well-known/jwks.json", ISSUER, "scoreboard")
@@ -84,10 +85,7 @@ async def world(database: Database, redis_view: RedisServer, tmp_path: Path) -> 
 
 
 def signature(session: pb.Session, token: str) -> tuple[str, str]:
-    import hmac
-
-    key = b64url_decode(session.signing_key)
-    return "x-signature", b64url(hmac.digest(key, f"{SIGNED_PREFIX}{token}".encode(), "sha256"))
+    return "x-signature", signing.sign(b64url_decode(session.signing_key), signing.refresh_payload(token))
 
 
 async def reason_of(call: Any) -> str:
@@ -109,3 +107,287 @@ async def test_a_registered_player_gets_a_token_that_services_accept(world: Worl
     signing_key = world.master_keys.signing_key(identity.master_key_id, identity.session_id)
     assert b64url_decode(session.signing_key) == signing_key
     assert (session.token_type, session.expires_in) == ("Bearer", 600)
+
+
+async def test_a_name_is_taken_in_any_case_and_login_takes_any(world: World) -> None:
+    session = await world.register("Zoë Straße")
+    assert await reason_of(world.register("ZOE\u0308 STRASSE")) == "USERNAME_TAKEN"
+    again = await world.auth.Login(pb.LoginRequest(username="zoë  strasse", password=PASSWORD))
+    assert again.user_id == session.user_id
+    assert again.signing_key != session.signing_key  # another session
+
+
+async def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(world: World) -> None:
+    await world.register("bo")
+    answers = []
+    for name in ("bo", "nobody"):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await world.auth.Login(pb.LoginRequest(username=name, password="not the password"))
+        answers.append((to_error(caught.value).reason, caught.value.details()))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == "BAD_CREDENTIALS"
+
+
+BAD_FIELDS = [
+    ("", PASSWORD),
+    (" \t ", PASSWORD),
+    ("a" * 101, PASSWORD),
+    ("a\0b", PASSWORD),
+    ("a\u202eb", PASSWORD),
+    ("\ufdfa" * 100, PASSWORD),
+    ("\u200d", PASSWORD),
+    ("fine", ""),
+    ("fine", "seven77"),
+    ("fine", "p" * 129),
+]
+
+
+async def test_hostile_fields_are_refused_by_name(world: World) -> None:
+    for username, password in BAD_FIELDS:
+        for call in (
+            world.auth.Register(pb.RegisterRequest(username=username, password=password)),
+            world.auth.Login(pb.LoginRequest(username=username, password=password)),
+        ):
+            assert await reason_of(call) == "INVALID_ARGUMENT", (username, password)
+
+
+async def test_hostile_refresh_tokens_are_refused(world: World) -> None:
+    for token in ("", "x", "\0", "é" * 43, "A" * 43, "A" * 44, "=" * 43, "a" * 100_000):
+        assert await reason_of(world.refresh(token)) == "TOKEN_INVALID", token
+        assert await reason_of(world.auth.Logout(pb.LogoutRequest(refresh_token=token))) == "TOKEN_INVALID", token
+
+
+async def test_passwords_and_tokens_are_stored_hashed_and_never_logged(world: World) -> None:
+    session = await world.register("cleo")
+    await reason_of(world.auth.Login(pb.LoginRequest(username="cleo", password="another secret")))
+    stored = await world.pool.fetchval("SELECT password_hash FROM credentials")
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    tables = ("users", "credentials", "sessions", "refresh_tokens", "jwt_keys")
+    rows = [await world.pool.fetch(f"SELECT t::text FROM {table} t") for table in tables]
+    seen = str(rows) + world.log.read_text()
+    secret_values = (PASSWORD, "another secret", session.refresh_token, session.signing_key, session.access_token)
+    for secret in secret_values:
+        assert secret not in seen
+
+
+async def test_a_refresh_keeps_the_session_and_its_signing_key(world: World) -> None:
+    first = await world.register("dara")
+    second = await world.refresh(first.refresh_token)
+    third = await world.refresh(second.refresh_token, signature(first, second.refresh_token))
+    assert first.signing_key == second.signing_key == third.signing_key
+    assert len({first.refresh_token, second.refresh_token, third.refresh_token}) == 3
+    sids = {jwt.decode(s.access_token, options={"verify_signature": False})["sid"] for s in (first, second, third)}
+    assert len(sids) == 1
+
+
+async def test_simultaneous_signed_refreshes_all_keep_the_session(world: World) -> None:
+    for number in range(5):
+        session = await world.register(f"pair {number}")
+        signed = signature(session, session.refresh_token)
+        one, two = await asyncio.gather(*(world.refresh(session.refresh_token, signed) for _ in range(2)))
+        assert one.refresh_token == two.refresh_token != session.refresh_token
+        await world.refresh(one.refresh_token)
+
+
+async def test_unsigned_reuse_ends_the_whole_family(world: World) -> None:
+    first = await world.register("eve")
+    second = await world.refresh(first.refresh_token)
+    assert await reason_of(world.refresh(first.refresh_token)) == "SESSION_REVOKED"
+    assert await reason_of(world.refresh(second.refresh_token)) == "SESSION_REVOKED"
+    sid = jwt.decode(first.access_token, options={"verify_signature": False})["sid"]
+    assert 600 <= await world.redis.ttl(f"sb:deny:{sid}") <= 610
+    assert await world.pool.fetchval("SELECT revoked_why FROM sessions") == "refresh token used twice"
+
+
+async def test_a_signed_repeat_counts_only_within_a_minute_and_before_its_successor_was_used(world: World) -> None:
+    late = await world.register("fay")
+    await world.refresh(late.refresh_token)
+    await world.pool.execute("UPDATE refresh_tokens SET used_at = used_at - interval '61 s' WHERE used_at IS NOT NULL")
+    call = world.refresh(late.refresh_token, signature(late, late.refresh_token))
+    assert await reason_of(call) == "SESSION_REVOKED"
+    passed = await world.register("gil")
+    await world.refresh((await world.refresh(passed.refresh_token)).refresh_token)
+    call = world.refresh(passed.refresh_token, signature(passed, passed.refresh_token))
+    assert await reason_of(call) == "SESSION_REVOKED"
+
+
+async def test_a_wrong_signature_spends_nothing(world: World) -> None:
+    session = await world.register("hal")
+    wrong = ("x-signature", "A" * 43)
+    assert await reason_of(world.refresh(session.refresh_token, wrong)) == "SIGNATURE_INVALID"
+    await world.refresh(session.refresh_token)
+
+
+async def test_logout_ends_the_session_and_may_be_repeated(world: World) -> None:
+    session = await world.register("ida")
+    for _ in range(2):
+        assert (await world.auth.Logout(pb.LogoutRequest(refresh_token=session.refresh_token))).success
+    assert await reason_of(world.refresh(session.refresh_token)) == "SESSION_REVOKED"
+    sid = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
+    assert await world.redis.exists(f"sb:deny:{sid}")
+
+
+async def test_the_deny_list_comes_back_after_redis_was_emptied(world: World) -> None:
+    session = await world.register("jo")
+    await world.auth.Logout(pb.LogoutRequest(refresh_token=session.refresh_token))
+    await world.redis.flushall()
+    sid = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
+    await eventually(lambda: world.redis.exists(f"sb:deny:{sid}"), what="the refilled deny-list")
+
+
+async def test_banned_and_deleted_players_stay_outside(world: World) -> None:
+    session = await world.register("kim")
+    login = pb.LoginRequest(username="kim", password=PASSWORD)
+    await world.pool.execute("UPDATE users SET state = 1")
+    assert await reason_of(world.auth.Login(login)) == "BANNED"
+    assert await reason_of(world.refresh(session.refresh_token)) == "BANNED"
+    await world.pool.execute("UPDATE users SET state = 2")
+    assert await reason_of(world.auth.Login(login)) == "BAD_CREDENTIALS"
+    assert await reason_of(world.refresh(session.refresh_token)) == "SESSION_REVOKED"
+
+
+async def test_a_session_that_is_over_is_expired(world: World) -> None:
+    session = await world.register("lee")
+    await world.pool.execute("UPDATE sessions SET expires_at = now()")
+    assert await reason_of(world.refresh(session.refresh_token)) == "TOKEN_EXPIRED"
+
+
+async def test_guessing_is_slowed_per_account_and_address_and_locks_nobody_out(world: World) -> None:
+    await world.register("mia")
+
+    async def guess(address: str, password: str, username: str = "mia") -> None:
+        request = pb.LoginRequest(username=username, password=password)
+        await world.auth.Login(request, metadata=(("x-forwarded-for", f"203.0.113.9, {address}"),))
+
+    reasons = [await reason_of(guess("198.51.100.7", f"guess number {n}")) for n in range(16)]
+    assert reasons == ["BAD_CREDENTIALS"] * 15 + ["RATE_LIMITED"]
+    assert await reason_of(guess("198.51.100.7", PASSWORD)) == "RATE_LIMITED"  # from there even the right one waits
+    assert await reason_of(guess("198.51.100.7", "wrong one", "nobody")) == "BAD_CREDENTIALS"
+    for _ in range(20):  # right ones never use anything up
+        await guess("198.51.100.8", PASSWORD)
+
+
+async def test_keys_and_metadata_are_published(world: World) -> None:
+    answer = await world.http.get("/.well-known/jwks.json")
+    assert answer.headers["cache-control"] == "public, max-age=30"
+    (key,) = answer.json()["keys"]
+    assert key.keys() == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+    metadata = (await world.http.get("/.well-known/oauth-authorization-server")).json()
+    assert metadata["issuer"] == ISSUER
+    assert metadata["token_endpoint"] == f"{ISSUER}/oauth2/token"
+    assert "password" not in metadata["grant_types_supported"]
+
+
+async def test_a_new_key_is_published_before_it_signs_and_the_old_one_after(world: World) -> None:
+    session = await world.register("nia")
+    old = jwt.get_unverified_header(session.access_token)["kid"]
+    # A month on: the key is old enough for its successor to be made.
+    await world.pool.execute("UPDATE jwt_keys SET sign_from = sign_from - interval '30 days'")
+
+    async def published() -> set[str]:
+        return {key["kid"] for key in (await world.http.get("/.well-known/jwks.json")).json()["keys"]}
+
+    async def both() -> bool:
+        return len(await published()) == 2
+
+    await eventually(both, what="the next key in the JWKS")
+    (new,) = await published() - {old}
+    session = await world.refresh(session.refresh_token)
+    assert jwt.get_unverified_header(session.access_token)["kid"] == old
+
+    verifier = await world.verifier()
+    await world.pool.execute("UPDATE jwt_keys SET sign_from = now() WHERE kid = $1", new)
+
+    async def signed_by_new() -> bool:
+        login = await world.auth.Login(pb.LoginRequest(username="nia", password=PASSWORD))
+        await verifier.verify(f"Bearer {login.access_token}")
+        return str(jwt.get_unverified_header(login.access_token)["kid"]) == new
+
+    await eventually(signed_by_new, what="a token of the next key")
+    await verifier.verify(f"Bearer {session.access_token}")  # what the old key signed is still good
+    await world.pool.execute("UPDATE jwt_keys SET retire_at = now() WHERE kid = $1", old)
+
+    async def only_new() -> bool:
+        return await published() == {new}
+
+    await eventually(only_new, what="the end of the old key")
+    await verifier.close()
+    fresh = await world.verifier()
+    with pytest.raises(Refused, match="TOKEN_INVALID"):
+        await fresh.verify(f"Bearer {session.access_token}")
+    await fresh.close()
+
+
+async def test_a_trusted_client_gets_a_token_by_basic_and_by_form(world: World) -> None:
+    secret = new_secret()
+    await world.pool.execute("INSERT INTO clients VALUES ('match-1', $1, 4)", secret_hash(secret))
+    grant = {"grant_type": "client_credentials"}
+    verifier = await world.verifier()
+    for arguments in (
+        {"data": grant, "auth": ("match-1", secret)},
+        {"data": {**grant, "client_id": "match-1", "client_secret": secret, "scope": "update:score"}},
+    ):
+        answer = await world.http.post("/oauth2/token", **arguments)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.json().keys() == {"access_token", "token_type", "expires_in", "scope"}
+        identity = await verifier.verify(f"Bearer {answer.json()['access_token']}")
+        assert (identity.subject, identity.role, identity.session_id) == ("match-1", "game_server", "")
+        assert identity.scopes == {"update:score"}
+    await verifier.close()
+    await world.pool.execute("UPDATE clients SET disabled_at = now()")
+    answer = await world.http.post("/oauth2/token", data=grant, auth=("match-1", secret))
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    assert answer.headers["www-authenticate"].startswith("Basic ")
+
+
+async def test_the_token_endpoint_refreshes_like_the_rpc(world: World) -> None:
+    session = await world.register("oda")
+    form = {"grant_type": "refresh_token", "refresh_token": session.refresh_token}
+    answer = await world.http.post("/oauth2/token", data=form)
+    assert answer.status_code == 200
+    assert answer.json()["signing_key"] == session.signing_key
+    again = await world.http.post("/oauth2/token", data=form, headers=[signature(session, session.refresh_token)])
+    assert again.json()["refresh_token"] == answer.json()["refresh_token"]
+    reused = await world.http.post("/oauth2/token", data=form)
+    assert (reused.status_code, reused.json()["error"]) == (400, "invalid_grant")
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+BAD_REQUESTS = [
+    (b"grant_type=password&username=a&password=b", FORM, 400, "unsupported_grant_type"),
+    (b"", FORM, 400, "invalid_request"),
+    (b"grant_type=refresh_token", FORM, 400, "invalid_request"),
+    (b"grant_type=refresh_token&refresh_token=%00%FF", FORM, 400, "invalid_request"),
+    (b"grant_type=refresh_token&refresh_token=%ED%A0%80", FORM, 400, "invalid_request"),
+    (b"grant_type=refresh_token&refresh_token=\xff", FORM, 400, "invalid_request"),
+    (b"grant_type=refresh_token&refresh_token=nonsense", FORM, 400, "invalid_grant"),
+    (b"grant_type=refresh_token&grant_type=password", FORM, 400, "invalid_request"),
+    (b"grant_type=client_credentials", FORM, 401, "invalid_client"),
+    (b"grant_type=client_credentials&client_id=%00&client_secret=x", FORM, 401, "invalid_client"),
+    (b"grant_type=client_credentials&client_id=a&client_secret=b&scope=admin", FORM, 400, "invalid_scope"),
+    (b"&".join(b"a%d=1" % n for n in range(50)), FORM, 400, "invalid_request"),
+    (b'{"grant_type":"refresh_token"}', "application/json", 400, "invalid_request"),
+    (b"a=" + b"x" * 20_000, FORM, 413, "invalid_request"),
+]
+
+
+async def test_hostile_token_requests_get_the_errors_of_rfc_6749(world: World) -> None:
+    for content, content_type, status, error in BAD_REQUESTS:
+        answer = await world.http.post("/oauth2/token", content=content, headers={"content-type": content_type})
+        assert (answer.status_code, answer.json()["error"]) == (status, error), content
+        assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_hostile_client_authentication_is_refused(world: World) -> None:
+    form = {"grant_type": "client_credentials"}
+    for header in ("Basic", "Basic !!", "Basic YQ==", "Bearer YTpi", "Basic gICA", "Basic YTpi"):
+        answer = await world.http.post("/oauth2/token", data=form, headers={"authorization": header})
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), header
+
+
+async def test_unknown_paths_and_methods_answer_in_json(world: World) -> None:
+    assert (await world.http.get("/oauth2/token")).status_code == 405
+    assert (await world.http.get("/nothing")).json()["error"] == "invalid_request"
