@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auth_svc.names import check_password, check_username
+from mesh.reasons import Reason
+from mesh.refusal import Refused
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ada", "ADA"),
+        ("Straße", "STRASSE"),
+        ("Zoë", "Zoe\u0308"),
+        ("ﬁn", "FIN"),
+        ("a b", "  a   b "),
+        ("a\u200db", "ab"),
+        ("❤", "❤\ufe0f"),
+    ],
+)
+def test_names_that_look_alike_are_the_same(one: str, other: str) -> None:
+    assert check_username(one).key == check_username(other).key
+
+
+def test_a_name_is_shown_as_it_was_given() -> None:
+    assert check_username(" Zoë 👩\u200d🚀 ").shown == "Zoë 👩\u200d🚀"
+
+
+@given(st.text(max_size=130))
+def test_any_text_is_a_good_name_or_refused_by_field(text: str) -> None:
+    try:
+        name = check_username(text)
+    except Refused as refused:
+        assert (refused.reason, refused.metadata) == (Reason.INVALID_ARGUMENT, {"field": "username"})
+    else:
+        assert 1 <= len(name.shown) <= 100
+        assert 1 <= len(name.key) <= 100
+        assert len(name.key.encode()) < 2704  # what an entry of Postgres's index holds
+        assert name.key.isprintable() or "\u200c" in text or "\u200d" in text or " " in name.key.replace("\u3000", " ")
+        assert check_username(name.key).key == name.key
+
+
+@given(st.text(max_size=140))
+def test_any_text_is_a_good_password_or_refused_by_field(text: str) -> None:
+    try:
+        check_password(text)
+    except Refused as refused:
+        assert refused.metadata == {"field": "password"}
+        assert not 8 <= len(text) <= 128
+    else:
+        assert 8 <= len(text) <= 128
+
+
+def test_a_password_is_the_same_composed_or_not() -> None:
+    assert check_password("pässword") == check_password("pa\u0308ssword")
