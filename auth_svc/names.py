@@ -43,8 +43,11 @@ def check_username(text: str) -> Username:
 
 def username_key(shown: str) -> str:
     """Returns what is compared: NFKC and case folding, without ignorable characters, runs of spaces as one."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", shown).casefold())
-    return " ".join(folded.translate(_WITHOUT_IGNORABLES).split())
+    text = shown.translate(_WITHOUT_IGNORABLES)
+    # Twice, from decomposed text: folding and NFKC can each undo the other once (Unicode, D146).
+    for form in ("NFD", "NFKC"):
+        text = unicodedata.normalize(form, text).casefold()
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def check_password(text: str) -> bytes:
