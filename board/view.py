@@ -53,7 +53,7 @@ async def write_entries(redis: Redis, entries: Iterable[Entry], names: Iterable[
             boards.append(board)
     if not calls:
         return frozenset()
-    answers = (await run_all(redis, calls))[-len(boards) :] if boards else []
+    answers = (await run_all(redis, calls))[len(calls) - len(boards) :]
     return frozenset(
         board
         for board, answer in zip(boards, answers, strict=True)

@@ -24,7 +24,7 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> "redis.asyncio.Redis":
         # The caller decides: a script that was sent may have run, and ours are safe to send again.
         retry_on_timeout=False,
     )
-    return redis.asyncio.Redis(connection_pool=pool)
+    return redis.asyncio.Redis.from_pool(pool)  # from_pool: closing the client closes the pool
 
 
 class Breaker:
