@@ -23,7 +23,9 @@ from scoreboard.local import servers as local_servers
 from scoreboard.local.ports import Ports
 from scoreboard.local.program import Program, Running
 from tests import servers
+from tests.e2e.protocols import Protocols
 from tests.e2e.refusing import ISSUER
+from tests.meshes import new_mesh
 from tests.services import TREE
 
 UPDATES_PER_MINUTE = 2  # the shield lets six times that through: 12
@@ -111,3 +113,19 @@ async def guarded(servers_folder: Path) -> AsyncIterator[Gateway]:
     finally:
         await front.kill()
         await running.kill()
+
+
+@pytest.fixture(scope="session")
+async def mesh(servers_folder: Path) -> AsyncIterator[Protocols]:
+    """The whole mesh, started and stopped as a user does; its tests each bring players of their own."""
+    own = new_mesh(servers_folder / "mesh")
+    await own.up("--logins-per-minute", "1000")
+    try:
+        async with (
+            httpx.AsyncClient(base_url=own.url, timeout=20) as http,
+            grpc.aio.insecure_channel(own.url.removeprefix("http://")) as channel,
+        ):
+            yield Protocols(http, channel)
+    finally:
+        done = await own.down()
+        assert done.code == 0, done.err
