@@ -36,4 +36,5 @@ def successor(server_key: bytes, predecessor_hash: bytes) -> str:
 def is_signed(signing_key: bytes, token: str, signature: str) -> bool:
     """Says whether `x-signature` proves that the session's own client sends this token."""
     expected = signing.sign(signing_key, signing.refresh_payload(token))
-    return hmac.compare_digest(expected.encode(), signature.encode())
+    # HTTP headers may hold any bytes, which come here as lone surrogates.
+    return hmac.compare_digest(expected.encode(), signature.encode(errors="backslashreplace"))
