@@ -118,6 +118,8 @@ async def _settled_view_differences(pool: asyncpg.Pool, redis: Redis, period: as
 async def _view_differences(pool: asyncpg.Pool, redis: Redis, period: asyncpg.Record) -> list[Difference]:
     board = BoardKey(period["board_id"], period["period_start"])
     if (await redis.hget(keys.meta(board), "state")) not in (b"ready", "ready"):
+        if not await pool.fetchval(_SQL["is_open"], *board):
+            return []  # closed since the snapshot, and its view has gone
         return [_difference(period, "", "entries and view", "a board", "none that is ready")]
     truth = await _truth(pool, board)
     differences = []

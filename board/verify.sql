@@ -5,6 +5,11 @@ SELECT p.board_id, b.name, p.label, p.period_start, p.period_end, p.closes_at,
        CASE WHEN p.closes_at <= now() THEN 1 ELSE p.state END AS state, b.operator, b.actions, b.revision
 FROM board_periods p JOIN boards b USING (board_id) ORDER BY p.board_id, p.period_start
 
+-- name: is_open
+-- Whether a period still takes updates, and so has a view.
+-- $1 board id  $2 period start
+SELECT state = 0 FROM board_periods WHERE board_id = $1 AND period_start = $2
+
 -- name: counts
 -- What there is to compare.
 SELECT (SELECT count(*) FROM score_logs WHERE outcome = 0) AS applied,
