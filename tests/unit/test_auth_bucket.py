@@ -1,3 +1,5 @@
+"""auth_svc/bucket.py: how many attempts fit into a limit."""
+
 from __future__ import annotations
 
 from hypothesis import given
@@ -38,3 +40,10 @@ def test_no_window_holds_more_than_the_burst_and_its_share(steps: list[float]) -
     for i, start in enumerate(taken):
         for j, end in enumerate(taken[i:], start=1):
             assert j <= LIMIT.burst + (end - start) / LIMIT.interval_s + 1e-3
+
+
+def test_waiting_as_long_as_was_said_is_enough() -> None:
+    empty_at, now = 1000.0 + LIMIT.burst * LIMIT.interval_s, 1000.5
+    _, wait_s = take(empty_at, now, LIMIT)
+    assert wait_s > 0
+    assert take(empty_at, now + wait_s, LIMIT)[1] == 0

@@ -1,3 +1,5 @@
+"""auth_svc/hashing.py: a password fits its own hash alone, and a crowd is refused instead of queued."""
+
 from __future__ import annotations
 
 import asyncio

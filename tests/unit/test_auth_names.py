@@ -1,3 +1,5 @@
+"""auth_svc/names.py: which names and passwords are good, and which names are the same."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

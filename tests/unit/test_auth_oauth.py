@@ -1,3 +1,5 @@
+"""auth_svc/oauth.py and address.py: what comes over plain HTTP is read strictly, whatever it is."""
+
 from __future__ import annotations
 
 import base64
@@ -19,6 +21,8 @@ from mesh.client_secret import new_secret, secret_hash, secret_matches
         (None, 0, UNKNOWN),
         ("", 0, UNKNOWN),
         ("not an address", 0, UNKNOWN),
+        ("203.0.113.9:443", 0, UNKNOWN),
+        ("\udcff", 0, UNKNOWN),
         ("203.0.113.9", 0, "203.0.113.9"),
         ("1.1.1.1, 203.0.113.9", 0, "203.0.113.9"),
         ("1.1.1.1, 203.0.113.9, 10.0.0.1", 1, "203.0.113.9"),
