@@ -5,13 +5,15 @@ It returns a message, or bytes that were serialised before, or raises `Refused`.
 Holds always: whatever a method raises, the client gets a canonical code with a reason, and nothing of our inside.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import logging
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -33,11 +35,16 @@ log = logging.getLogger(__name__)
 REQUEST_BYTES_MAX = 256 * 1024  # a batch of 500 updates is about 100 kB
 CALLS_MAX = 4_000  # unary calls in flight a process; past it QUEUE_FULL, before memory and latency suffer
 READINESS_INTERVAL_S = 0.2
+WRITE_TIMEOUT_S = 10.0  # a stream whose client has not taken a frame by then ends as SLOW_CONSUMER
+ABORT_TIMEOUT_S = 1.0  # for telling such a client so: its window may be shut for good
 
 OPTIONS = [
     ("grpc.so_reuseport", 0),  # a port in use must be an error, not a second server on it
     # Ours is REQUEST_BYTES_MAX with a reason; this one only guards memory.
     ("grpc.max_receive_message_length", 8 * REQUEST_BYTES_MAX),
+    # Twice what the gateway lets through: grpc's default of 8 kB refuses above it by chance.
+    ("grpc.max_metadata_size", 32 * 1024),
+    ("grpc.absolute_max_metadata_size", 64 * 1024),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 ]
@@ -81,6 +88,7 @@ async def serve(
     readiness_names: Sequence[str] = (),
     verifier: TokenVerifier | None = None,
     on_drain: Callable[[], Awaitable[None]] | None = None,
+    write_timeout_s: float = WRITE_TIMEOUT_S,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains: NOT_SERVING, `on_drain`, calls in flight finish, end.
 
@@ -91,7 +99,7 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = grpc.aio.server(options=OPTIONS)
     for service in services:
-        server.add_generic_rpc_handlers((_handlers(service, verifier),))
+        server.add_generic_rpc_handlers((_handlers(service, _Adapter(verifier, write_timeout_s)),))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.descriptor.full_name for service in services]
@@ -128,8 +136,7 @@ async def _watch_readiness(checks: health.aio.HealthServicer, names: Sequence[st
         await asyncio.sleep(READINESS_INTERVAL_S)
 
 
-def _handlers(service: Service, verifier: TokenVerifier | None) -> grpc.GenericRpcHandler:
-    adapter = _Adapter(verifier)
+def _handlers(service: Service, adapter: _Adapter) -> grpc.GenericRpcHandler:
     methods = {
         method.name: adapter.stream(service, method) if method.server_streaming else adapter.unary(service, method)
         for method in service.descriptor.methods
@@ -137,11 +144,16 @@ def _handlers(service: Service, verifier: TokenVerifier | None) -> grpc.GenericR
     return grpc.method_handlers_generic_handler(service.descriptor.full_name, methods)
 
 
+class _HungWrite(Exception):  # noqa: N818 -- never leaves this module
+    """A client has not taken a frame in time."""
+
+
 class _Adapter:
     """Turns servicer methods into grpc.aio handlers."""
 
-    def __init__(self, verifier: TokenVerifier | None) -> None:
+    def __init__(self, verifier: TokenVerifier | None, write_timeout_s: float) -> None:
         self._verifier = verifier
+        self._write_timeout_s = write_timeout_s
         self._in_flight = 0
 
     def unary(self, service: Service, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
@@ -169,16 +181,29 @@ class _Adapter:
         run, request_class = _method(service, method), GetMessageClass(method.input_type)
         access = service.access[method.name]
 
-        async def handle(body: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message | bytes]:
+        async def handle(body: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             try:
                 call = await self._call(context, access)
                 async with contextlib.aclosing(run(_parse(request_class, body), call)) as frames:
                     async for frame in frames:
-                        yield frame
+                        await self._write(context, frame)
+            except _HungWrite:
+                # The status would wait behind the frame. Returning drops the call, which resets its stream.
+                with contextlib.suppress(TimeoutError, grpc.aio.AbortError):
+                    async with asyncio.timeout(ABORT_TIMEOUT_S):
+                        await _abort(context, _slow_consumer(), method)
             except Exception as e:
                 await _abort(context, e, method)
 
         return grpc.unary_stream_rpc_method_handler(handle, None, _serialise)
+
+    async def _write(self, context: grpc.aio.ServicerContext[Any, Any], frame: Message | bytes) -> None:
+        # An own clock: a write that has finished may not have left the process, one that hangs says nothing.
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                await context.write(frame)
+        except TimeoutError as e:
+            raise _HungWrite from e
 
     async def _call(self, context: grpc.aio.ServicerContext[Any, Any], access: Access) -> Call:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
@@ -209,6 +234,12 @@ def _parse(request_class: type[Message], body: bytes) -> Message:
         return request_class.FromString(body)
     except DecodeError as e:
         raise Refused(Reason.INVALID_ARGUMENT, "The request is not the message that this call takes.") from e
+
+
+def _slow_consumer() -> Refused:
+    return Refused(
+        Reason.SLOW_CONSUMER, "Frames were not read in time: reconnect for a fresh snapshot.", retry_after_s=1
+    )
 
 
 def _serialise(response: Message | bytes) -> bytes:
