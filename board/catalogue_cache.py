@@ -60,7 +60,7 @@ class CatalogueCache:
             try:
                 async with self._pool.acquire() as connection:
                     self.current = await load_catalogue(connection)
-            except AWAY as e:
+            except (*AWAY, asyncpg.PostgresError) as e:  # whatever it is, the task must live on
                 log.warning("Catalogue could not be read", extra={"event": "catalogue_away", "error": type(e).__name__})
 
     async def _keep_fresh(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import httpx
 
 from scoreboard.local import accounts, postgres, servers
@@ -52,6 +54,18 @@ class Database:
     def url(self, account: str = accounts.OWNER) -> str:
         """Return the DSN of a service's role, by default the owner's."""
         return self.server.url(account, self.name)
+
+    @asynccontextmanager
+    async def closed(self) -> AsyncIterator[None]:
+        """End every session of this database and take no new one until the end of the block."""
+        server = await asyncpg.connect(self.server.url())
+        try:
+            await server.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
+            await server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", self.name)
+            yield
+            await server.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
+        finally:
+            await server.close()
 
 
 @dataclass(frozen=True)
@@ -108,9 +122,9 @@ async def start_postgres(folder: Path) -> PostgresServer:
     return PostgresServer(port, running)
 
 
-async def start_redis(folder: Path) -> RedisServer:
-    """Start Redis with every account's ACL user."""
-    ports = Ports()
+async def start_redis(folder: Path, port: int | None = None) -> RedisServer:
+    """Start Redis with every account's ACL user; with `port`, again where it was."""
+    ports = Ports({"redis": port} if port is not None else None)
     port = ports.take("redis")
     return RedisServer(port, await run(servers.redis(folder, port, PASSWORDS), ports, folder))
 

@@ -6,6 +6,7 @@ envelope is taken apart first, so that a job that kills workers is counted alone
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -18,6 +19,7 @@ from worker.settle import Settler
 log = logging.getLogger(__name__)
 
 UNDECODABLE = "UNDECODABLE"  # the body is no envelope
+FINISH_S = 2.0  # for what is in hand after a stop; the grace of a stop is 5 s
 DELIVERED_TOO_OFTEN = "DELIVERED_TOO_OFTEN"  # a suspect that came back with each worker that took it
 
 
@@ -32,12 +34,28 @@ class Feeder:
     async def feed_updates(self, inbox: Consumer, *, jobs_max: int, gather_s: float) -> None:
         """Settles the queue of updates in batches of about `jobs_max`, until stopped."""
         while (first := await self._next(inbox)) is not None:
-            deliveries = await _gather(inbox, first, jobs_max, gather_s)
-            try:
-                await self._settle_batch(deliveries, partial(_is_any_held, inbox, deliveries))
-            except DeliveryLost:
-                continue  # the broker delivers them again
-            inbox.ack_up_to(deliveries[-1])
+            if (last := await self._feed_batch(inbox, first, jobs_max, gather_s)) is not None:
+                inbox.ack_up_to(last)
+        await self._finish(inbox, jobs_max)
+
+    async def _finish(self, inbox: Consumer, jobs_max: int) -> None:
+        """Settles what is in hand after the stop: given back, it would come again as suspect, one by one."""
+        # The acks wait for the end: without them the broker sends no more than the prefetch.
+        last: Delivery | None = None
+        until = time.monotonic() + FINISH_S
+        while time.monotonic() < until and (waiting := inbox.get_waiting(1)):
+            last = await self._feed_batch(inbox, waiting[0], jobs_max, 0.0) or last
+        if last is not None:
+            inbox.ack_up_to(last)
+
+    async def _feed_batch(self, inbox: Consumer, first: Delivery, jobs_max: int, gather_s: float) -> Delivery | None:
+        """Settles a batch and returns its last delivery; None: the broker took it back and delivers it again."""
+        deliveries = await _gather(inbox, first, jobs_max, gather_s)
+        try:
+            await self._settle_batch(deliveries, partial(_is_any_held, inbox, deliveries))
+        except DeliveryLost:
+            return None
+        return deliveries[-1]
 
     async def feed_suspects(self, inbox: Consumer, *, deliveries_max: int) -> None:
         """Settles the queue of suspects one by one, until stopped."""
@@ -49,12 +67,16 @@ class Feeder:
             inbox.ack(delivery)
 
     async def _next(self, inbox: Consumer) -> Delivery | None:
+        """Waits for a delivery; None: stopped. One that was taken is always returned: an ack may cover it."""
+        if self._stopping.is_set():
+            return None
+        if waiting := inbox.get_waiting(1):
+            return waiting[0]
         get = asyncio.ensure_future(inbox.get())
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({get, stop}, return_when=asyncio.FIRST_COMPLETED)
-            # What came in the same instant as the stop goes back to the queue when the channel ends.
-            return None if self._stopping.is_set() else get.result()
+            return get.result() if get.done() else None
         finally:
             get.cancel()
             stop.cancel()

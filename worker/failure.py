@@ -21,6 +21,7 @@ _NO_JOBS_FAULT = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # a database that takes no connections for now, a lock not had
     CatalogueMissing,
 )
 

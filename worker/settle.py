@@ -15,7 +15,7 @@ from mesh import points
 from mesh.rabbitmq import Publisher
 from worker.apply import Applied
 from worker.batch import Asked, envelope, replies
-from worker.decide import parked_result
+from worker.decide import PARKED, parked_result
 from worker.failure import is_final, is_nobodys, reason_of
 from worker.mover import Mover, failed_once_more
 
@@ -66,8 +66,8 @@ class Settler:
             await self._view.write(applied)
         points.reached("worker.after_redis")
         # What must be parked is answered only once it is: the others do not wait for that.
-        results = {key: result for applied in settled.applied for key, result in applied.results.items()}
-        self._reply(asked, results.values())
+        decided = (result for applied in settled.applied for result in applied.results.values())
+        self._reply(asked, (result for result in decided if result.outcome != PARKED))
         await self._park(asked, settled, is_held)
         points.reached("worker.after_reply")
 

@@ -1,6 +1,9 @@
 """A worker, as a process, on real servers: each job counts once, is shown and answered, or parked with a reason."""
 
+import os
 import random
+import signal
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +16,8 @@ from board import queues
 from board.instant import to_us
 from board.job_pb2 import Job, Jobs
 from board.ledger import Outcome
-from tests.servers import Database, RedisServer, Vhost
+from mesh.rabbitmq import Channel
+from tests.servers import Database, RedisServer, Vhost, start_redis
 from tests.waiting import eventually
 from tests.workers import Bench, now_us
 from worker.decide import PARKED
@@ -279,3 +283,59 @@ async def test_an_envelope_of_jobs_without_players_or_body_is_no_trouble(bench: 
         await bench.send_raw(queues.SUSPECTS, b"\xff")
         dead = await bench.until_dead(2)
         assert set(dead.values()) == {"UNDECODABLE"}
+
+
+async def _is_empty(channel: Channel, queue: str) -> bool:
+    return await channel.count_ready(queue) == 0
+
+
+async def test_jobs_wait_while_postgres_is_away_and_none_is_parked(bench: Bench, database: Database) -> None:
+    players = await bench.add_players(5)
+    async with bench.workers(2):
+        async with database.closed():
+            jobs = [bench.job(player) for player in players for _ in range(20)]
+            for start in range(0, 100, 10):
+                await bench.send(*jobs[start : start + 10])
+            channel = await bench.owner.open_channel()
+            await eventually(partial(_is_empty, channel, queues.UPDATES), what="all jobs in the workers' hands")
+            assert bench.results == {}
+        assert {result.outcome for result in await bench.answers(jobs)} == {Outcome.APPLIED}
+        assert (await bench.verified()).applied == 100
+    assert await bench.dead() == {}
+
+
+@pytest.fixture
+def own_folder(servers_folder: Path) -> Path:
+    """A folder for a server that this test may kill."""
+    folder = Path(tempfile.mkdtemp(dir=servers_folder))
+    folder.chmod(0o711)
+    return folder
+
+
+@pytest.mark.parametrize("trouble", ["frozen", "killed"])
+async def test_updates_count_while_redis_is_away_and_it_is_right_afterwards(
+    database: Database, vhost: Vhost, tmp_path: Path, own_folder: Path, trouble: str
+) -> None:
+    own = await start_redis(own_folder)
+    try:
+        async with Bench(database, own, vhost, tmp_path).opened() as bench, bench.workers(2):
+            players = await bench.add_players(20)
+            before = [bench.job(player) for player in players]
+            await bench.send(*before)
+            await bench.answers(before)
+            if trouble == "frozen":
+                os.kill(own.running.pid, signal.SIGSTOP)
+            else:
+                await own.running.kill()
+            during = [bench.job(player) for player in players]
+            for job in during:
+                await bench.send(job)
+            results = await bench.answers(during, 10)
+            assert {result.score_after for result in results} == {100}
+            if trouble == "frozen":
+                os.kill(own.running.pid, signal.SIGCONT)
+            else:
+                own = await start_redis(own_folder, own.port)
+            assert (await bench.verified()).applied == 40
+    finally:
+        await own.running.kill()

@@ -19,6 +19,8 @@ from worker.failure import is_final, is_nobodys, reason_of
         asyncpg.DeadlockDetectedError(),
         asyncpg.SerializationError(),
         asyncpg.UndefinedTableError(),
+        asyncpg.ObjectNotInPrerequisiteStateError(),
+        asyncpg.LockNotAvailableError(),
         asyncpg.InterfaceError("connection is closed"),
     ],
 )
