@@ -21,7 +21,7 @@ WORKERS = 2  # the fewest that show that order and uniqueness do not rest on the
 
 @dataclass(frozen=True)
 class Limits:
-    """The two rates that `scoreboard up` takes; None leaves the service's own default."""
+    """The two rates that `scoreboard up` takes: of a user's updates, and of an address's sign-ups and logins."""
 
     updates_per_minute: int = 10
     logins_per_minute: int = 20

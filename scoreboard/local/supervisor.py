@@ -119,6 +119,8 @@ class Supervisor:
 
     async def _start_postgres(self, wiring: Wiring, done: asyncio.Event) -> None:
         password = wiring.secrets.postgres[postgres.SUPERUSER]
+        if not (self._data / "postgres").exists():
+            self._say("Making Postgres' data folder")
         program = await asyncio.to_thread(postgres.postgres, self._data, wiring.ports["postgres"], password)
         await self._begin(program)
         for line in await first_start.prepare_database(wiring):
