@@ -51,10 +51,11 @@ async def run(
             waits.append(updates.wait(update, updates.publish(update, first.at_us), deadline))
         else:
             waits.append(asyncio.ensure_future(updates.follow(update, age, first, deadline)))
-    outcomes = iter([await _settled(wait) for wait in waits])
-    if broken := next((e for e in (o := list(outcomes)) if isinstance(e, Refused) and _is_broker(e)), None):
-        raise broken
-    results = iter(o)
+    outcomes = [await _settled(wait) for wait in waits]
+    for outcome in outcomes:
+        if isinstance(outcome, Refused) and _is_broker(outcome):
+            raise outcome
+    results = iter(outcomes)
     return [_response(item, next(results)) if isinstance(item, Update) else refused_item(None, item) for item in items]
 
 
