@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.keys import b64url_decode
 from scoreboard.v1 import auth_pb2, score_pb2, signing
 from tests.e2e.protocols import Protocols
 
@@ -28,8 +29,6 @@ class Player:
     @property
     def key(self) -> bytes:
         """The signing key."""
-        from mesh.keys import b64url_decode
-
         return b64url_decode(self.session.signing_key)
 
     def update(self, action: str = "win-round", nonce: str | None = None, user: str | None = None) -> Any:
