@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,27 @@ import asyncpg
 import grpc
 import httpx
 import jwt
+import psycopg
 import pytest
 import redis.asyncio
+from typer.testing import CliRunner
 
 from mesh.client_secret import new_secret, secret_hash
 from mesh.identity import TokenVerifier
 from mesh.keys import MasterKeys, b64url, b64url_decode
 from mesh.refusal import Refused
+from scoreboard.cli.clients import clients
 from scoreboard.client import to_error
+from scoreboard.local import database as databases
+from scoreboard.local import state
 from scoreboard.local.ports import Ports
 from scoreboard.v1 import auth_pb2 as pb
 from scoreboard.v1 import auth_pb2_grpc, signing
-from tests.servers import Database, RedisServer
+from tests.servers import Database, PostgresServer, RedisServer
 from tests.services import serving
 from tests.waiting import eventually
 
+HEALTH_NAME = "scoreboard.v1.AuthService"
 ISSUER = "http://gateway.test"
 PASSWORD = "correct horse battery"
 LOGINS_PER_MINUTE = 20
@@ -44,6 +51,7 @@ class World:
     redis: redis.asyncio.Redis
     master_keys: MasterKeys
     log: Path
+    database: Database
 
     async def register(self, name: str) -> pb.Session:
         session: pb.Session = await self.auth.Register(pb.RegisterRequest(username=name, password=PASSWORD))
@@ -59,14 +67,15 @@ class World:
         return verifier
 
 
-@pytest.fixture
-async def world(database: Database, redis_view: RedisServer, tmp_path: Path) -> AsyncIterator[World]:
-    keys_file = tmp_path / "master-keys.json"
+@asynccontextmanager
+async def running(database: Database, redis_url: str, seen_redis_url: str, folder: Path) -> AsyncIterator[World]:
+    """Run auth_svc with `redis_url`; the test looks into the Redis at `seen_redis_url`."""
+    keys_file = folder / "master-keys.json"
     keys_file.write_text(json.dumps({"current": 1, "keys": {"1": b64url(secrets.token_bytes(32))}}))
     http_port = Ports().take("auth_svc-http")
     environment = {
         "SCOREBOARD_POSTGRES_URL": database.url("auth_svc"),
-        "SCOREBOARD_REDIS_URL": redis_view.url("auth_svc"),
+        "SCOREBOARD_REDIS_URL": redis_url,
         "SCOREBOARD_ISSUER": ISSUER,
         "SCOREBOARD_MASTER_KEYS_FILE": str(keys_file),
         "SCOREBOARD_AUTH_HTTP_PORT": str(http_port),
@@ -74,18 +83,46 @@ async def world(database: Database, redis_view: RedisServer, tmp_path: Path) -> 
         "SCOREBOARD_DRAIN_S": "0",
     }
     async with (
-        serving("auth_svc", "scoreboard.v1.AuthService", "SCOREBOARD_AUTH_PORT", environment, tmp_path) as (_, port),
+        serving("auth_svc", HEALTH_NAME, "SCOREBOARD_AUTH_PORT", environment, folder) as (_, port),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{http_port}") as http,
         asyncpg.create_pool(database.url(), min_size=1, max_size=2) as pool,
-        redis.asyncio.Redis.from_url(redis_view.url()) as client,
+        redis.asyncio.Redis.from_url(seen_redis_url) as client,
     ):
-        stub = auth_pb2_grpc.AuthServiceStub(channel)
-        yield World(stub, http, pool, client, MasterKeys.load(keys_file), tmp_path / "auth_svc.log")
+        stub, log = auth_pb2_grpc.AuthServiceStub(channel), folder / "auth_svc.log"
+        yield World(stub, http, pool, client, MasterKeys.load(keys_file), log, database)
+
+
+@pytest.fixture(scope="module")
+async def world(
+    postgres_server: PostgresServer,
+    template_database: str,
+    redis_server: RedisServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[World]:
+    """One service for all tests here that touch only what they made."""
+    name = f"t_{secrets.token_hex(6)}"
+    await asyncio.to_thread(databases.make_database, postgres_server.url(), name, template_database)
+    database, folder = Database(postgres_server, name), tmp_path_factory.mktemp("auth_svc")
+    async with running(database, redis_server.url("auth_svc"), redis_server.url(), folder) as world:
+        yield world
+        await world.redis.flushall()
+    await asyncio.to_thread(databases.drop_database, postgres_server.url(), name)
+
+
+@pytest.fixture
+async def own_world(database: Database, redis_view: RedisServer, tmp_path: Path) -> AsyncIterator[World]:
+    """A service of the test's own."""
+    async with running(database, redis_view.url("auth_svc"), redis_view.url(), tmp_path) as world:
+        yield world
 
 
 def signature(session: pb.Session, token: str) -> tuple[str, str]:
     return "x-signature", signing.sign(b64url_decode(session.signing_key), signing.refresh_payload(token))
+
+
+def sid_of(session: pb.Session) -> str:
+    return str(jwt.decode(session.access_token, options={"verify_signature": False})["sid"])
 
 
 async def reason_of(call: Any) -> str:
@@ -160,7 +197,7 @@ async def test_hostile_refresh_tokens_are_refused(world: World) -> None:
 async def test_passwords_and_tokens_are_stored_hashed_and_never_logged(world: World) -> None:
     session = await world.register("cleo")
     await reason_of(world.auth.Login(pb.LoginRequest(username="cleo", password="another secret")))
-    stored = await world.pool.fetchval("SELECT password_hash FROM credentials")
+    stored = await world.pool.fetchval("SELECT password_hash FROM credentials LIMIT 1")
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     tables = ("users", "credentials", "sessions", "refresh_tokens", "jwt_keys")
     rows = [await world.pool.fetch(f"SELECT t::text FROM {table} t") for table in tables]
@@ -176,8 +213,7 @@ async def test_a_refresh_keeps_the_session_and_its_signing_key(world: World) -> 
     third = await world.refresh(second.refresh_token, signature(first, second.refresh_token))
     assert first.signing_key == second.signing_key == third.signing_key
     assert len({first.refresh_token, second.refresh_token, third.refresh_token}) == 3
-    sids = {jwt.decode(s.access_token, options={"verify_signature": False})["sid"] for s in (first, second, third)}
-    assert len(sids) == 1
+    assert sid_of(first) == sid_of(second) == sid_of(third)
 
 
 async def test_simultaneous_signed_refreshes_all_keep_the_session(world: World) -> None:
@@ -194,15 +230,18 @@ async def test_unsigned_reuse_ends_the_whole_family(world: World) -> None:
     second = await world.refresh(first.refresh_token)
     assert await reason_of(world.refresh(first.refresh_token)) == "SESSION_REVOKED"
     assert await reason_of(world.refresh(second.refresh_token)) == "SESSION_REVOKED"
-    sid = jwt.decode(first.access_token, options={"verify_signature": False})["sid"]
+    sid = sid_of(first)
     assert 600 <= await world.redis.ttl(f"sb:deny:{sid}") <= 610
-    assert await world.pool.fetchval("SELECT revoked_why FROM sessions") == "refresh token used twice"
+    assert (
+        await world.pool.fetchval("SELECT revoked_why FROM sessions WHERE sid = $1", sid) == "refresh token used twice"
+    )
 
 
 async def test_a_signed_repeat_counts_only_within_a_minute_and_before_its_successor_was_used(world: World) -> None:
     late = await world.register("fay")
     await world.refresh(late.refresh_token)
-    await world.pool.execute("UPDATE refresh_tokens SET used_at = used_at - interval '61 s' WHERE used_at IS NOT NULL")
+    older = "UPDATE refresh_tokens SET used_at = used_at - interval '61 s' WHERE sid = $1"
+    await world.pool.execute(older, sid_of(late))
     call = world.refresh(late.refresh_token, signature(late, late.refresh_token))
     assert await reason_of(call) == "SESSION_REVOKED"
     passed = await world.register("gil")
@@ -223,7 +262,7 @@ async def test_logout_ends_the_session_and_may_be_repeated(world: World) -> None
     for _ in range(2):
         assert (await world.auth.Logout(pb.LogoutRequest(refresh_token=session.refresh_token))).success
     assert await reason_of(world.refresh(session.refresh_token)) == "SESSION_REVOKED"
-    sid = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
+    sid = sid_of(session)
     assert await world.redis.exists(f"sb:deny:{sid}")
 
 
@@ -231,24 +270,24 @@ async def test_the_deny_list_comes_back_after_redis_was_emptied(world: World) ->
     session = await world.register("jo")
     await world.auth.Logout(pb.LogoutRequest(refresh_token=session.refresh_token))
     await world.redis.flushall()
-    sid = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
+    sid = sid_of(session)
     await eventually(lambda: world.redis.exists(f"sb:deny:{sid}"), what="the refilled deny-list")
 
 
 async def test_banned_and_deleted_players_stay_outside(world: World) -> None:
     session = await world.register("kim")
     login = pb.LoginRequest(username="kim", password=PASSWORD)
-    await world.pool.execute("UPDATE users SET state = 1")
+    await world.pool.execute("UPDATE users SET state = 1 WHERE user_id = $1", session.user_id)
     assert await reason_of(world.auth.Login(login)) == "BANNED"
     assert await reason_of(world.refresh(session.refresh_token)) == "BANNED"
-    await world.pool.execute("UPDATE users SET state = 2")
+    await world.pool.execute("UPDATE users SET state = 2 WHERE user_id = $1", session.user_id)
     assert await reason_of(world.auth.Login(login)) == "BAD_CREDENTIALS"
     assert await reason_of(world.refresh(session.refresh_token)) == "SESSION_REVOKED"
 
 
 async def test_a_session_that_is_over_is_expired(world: World) -> None:
     session = await world.register("lee")
-    await world.pool.execute("UPDATE sessions SET expires_at = now()")
+    await world.pool.execute("UPDATE sessions SET expires_at = now() WHERE sid = $1", sid_of(session))
     assert await reason_of(world.refresh(session.refresh_token)) == "TOKEN_EXPIRED"
 
 
@@ -278,41 +317,41 @@ async def test_keys_and_metadata_are_published(world: World) -> None:
     assert "password" not in metadata["grant_types_supported"]
 
 
-async def test_a_new_key_is_published_before_it_signs_and_the_old_one_after(world: World) -> None:
-    session = await world.register("nia")
+async def test_a_new_key_is_published_before_it_signs_and_the_old_one_after(own_world: World) -> None:
+    session = await own_world.register("nia")
     old = jwt.get_unverified_header(session.access_token)["kid"]
     # A month on: the key is old enough for its successor to be made.
-    await world.pool.execute("UPDATE jwt_keys SET sign_from = sign_from - interval '30 days'")
+    await own_world.pool.execute("UPDATE jwt_keys SET sign_from = sign_from - interval '30 days'")
 
     async def published() -> set[str]:
-        return {key["kid"] for key in (await world.http.get("/.well-known/jwks.json")).json()["keys"]}
+        return {key["kid"] for key in (await own_world.http.get("/.well-known/jwks.json")).json()["keys"]}
 
     async def both() -> bool:
         return len(await published()) == 2
 
     await eventually(both, what="the next key in the JWKS")
     (new,) = await published() - {old}
-    session = await world.refresh(session.refresh_token)
+    session = await own_world.refresh(session.refresh_token)
     assert jwt.get_unverified_header(session.access_token)["kid"] == old
 
-    verifier = await world.verifier()
-    await world.pool.execute("UPDATE jwt_keys SET sign_from = now() WHERE kid = $1", new)
+    verifier = await own_world.verifier()
+    await own_world.pool.execute("UPDATE jwt_keys SET sign_from = now() WHERE kid = $1", new)
 
     async def signed_by_new() -> bool:
-        login = await world.auth.Login(pb.LoginRequest(username="nia", password=PASSWORD))
+        login = await own_world.auth.Login(pb.LoginRequest(username="nia", password=PASSWORD))
         await verifier.verify(f"Bearer {login.access_token}")
         return str(jwt.get_unverified_header(login.access_token)["kid"]) == new
 
     await eventually(signed_by_new, what="a token of the next key")
     await verifier.verify(f"Bearer {session.access_token}")  # what the old key signed is still good
-    await world.pool.execute("UPDATE jwt_keys SET retire_at = now() WHERE kid = $1", old)
+    await own_world.pool.execute("UPDATE jwt_keys SET retire_at = now() WHERE kid = $1", old)
 
     async def only_new() -> bool:
         return await published() == {new}
 
     await eventually(only_new, what="the end of the old key")
     await verifier.close()
-    fresh = await world.verifier()
+    fresh = await own_world.verifier()
     with pytest.raises(Refused, match="TOKEN_INVALID"):
         await fresh.verify(f"Bearer {session.access_token}")
     await fresh.close()
@@ -391,3 +430,60 @@ async def test_hostile_client_authentication_is_refused(world: World) -> None:
 async def test_unknown_paths_and_methods_answer_in_json(world: World) -> None:
     assert (await world.http.get("/oauth2/token")).status_code == 405
     assert (await world.http.get("/nothing")).json()["error"] == "invalid_request"
+
+
+async def test_redis_away_costs_nobody_a_login_and_guessing_is_still_slowed(
+    database: Database, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    nowhere = f"redis://auth_svc:x@127.0.0.1:{Ports().take('nowhere')}/0"
+    async with running(database, nowhere, redis_server.url(), tmp_path) as world:
+        session = await world.register("pia")
+        session = await world.refresh(session.refresh_token)
+        wrong = pb.LoginRequest(username="pia", password="not the password")
+        reasons = [await reason_of(world.auth.Login(wrong)) for _ in range(16)]
+        assert reasons == ["BAD_CREDENTIALS"] * 15 + ["RATE_LIMITED"]
+        await world.auth.Logout(pb.LogoutRequest(refresh_token=session.refresh_token))
+        assert await reason_of(world.refresh(session.refresh_token)) == "SESSION_REVOKED"
+
+
+async def test_postgres_away_is_said_with_a_delay_and_keys_stay_published(own_world: World) -> None:
+    session = await own_world.register("quin")
+    superuser = await asyncpg.connect(own_world.database.server.url(database=own_world.database.name))
+    await superuser.execute(f"ALTER DATABASE {own_world.database.name} CONNECTION LIMIT 0")
+    await superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'auth_svc'")
+    for call in (
+        own_world.auth.Login(pb.LoginRequest(username="quin", password=PASSWORD)),
+        own_world.auth.Register(pb.RegisterRequest(username="rob", password=PASSWORD)),
+        own_world.refresh(session.refresh_token),
+        own_world.auth.Logout(pb.LogoutRequest(refresh_token=session.refresh_token)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert (to_error(caught.value).reason, to_error(caught.value).retry_after_s) == ("SERVICE_AWAY", 1)
+    form = {"grant_type": "client_credentials", "client_id": "a", "client_secret": "b"}
+    answer = await own_world.http.post("/oauth2/token", data=form)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert (await own_world.http.get("/.well-known/jwks.json")).json()["keys"]
+    await superuser.execute(f"ALTER DATABASE {own_world.database.name} CONNECTION LIMIT -1")
+    await superuser.close()
+    await own_world.refresh(session.refresh_token)
+
+
+def test_a_trusted_client_is_created_once_and_its_secret_is_stored_hashed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "postgres_url", lambda data: database.url())
+    runner = CliRunner()
+    with psycopg.connect(database.url()) as connection:
+        connection.execute("INSERT INTO actions (action_id, points, revision) VALUES ('win-round', 50, 1)")
+    arguments = ["create", "match-1", "--actions", "win-round", "--rate", "50", "--json"]
+    made = runner.invoke(clients, arguments)
+    assert made.exit_code == 0
+    secret = json.loads(made.stdout)["client_secret"]
+    with psycopg.connect(database.url()) as connection:
+        row = connection.execute("SELECT * FROM clients").fetchone()
+    assert row == ("match-1", secret_hash(secret), 4, ["win-round"], 50, None)
+    assert "already" in str(runner.invoke(clients, arguments).exception)
+    assert "no action fly" in str(runner.invoke(clients, ["create", "b", "--actions", "fly"]).exception)
+    for bad in (["create", "A B"], ["create", "b", "--rate", "0"]):
+        assert runner.invoke(clients, bad).exit_code == 2
