@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from auth_svc.rotation import CLOCK_SKEW_S
 from auth_svc.store import Store
+from board import keys
 from mesh import postgres, redis
 
 log = logging.getLogger(__name__)
@@ -20,12 +21,7 @@ CHECK_INTERVAL_S = 1.0
 REMOVE_INTERVAL = 600  # checks between two removals of old sessions
 REMOVED_AT_ONCE = 1_000  # keeps each removal short beside logins
 #: Stands while the list is whole; no sid has this form. A Redis that was emptied or replaced lacks it.
-FILLED = "sb:deny:filled"
-
-
-def deny_key(sid: UUID) -> str:
-    """Returns the key that exists while a session's access tokens are refused."""
-    return f"sb:deny:{sid}"
+FILLED = keys.deny("filled")
 
 
 class DenyList:
@@ -51,7 +47,7 @@ class DenyList:
     async def add(self, sid: UUID) -> None:
         """Refuses a session's access tokens from now on; while Redis is away, from its return on."""
         try:
-            await self._redis.set(deny_key(sid), 1, ex=self._life_s)
+            await self._redis.set(keys.deny(str(sid)), 1, ex=self._life_s)
         except redis.AWAY:
             self._missed = True
 
@@ -75,7 +71,7 @@ class DenyList:
             revoked = await self._store.revoked_since(self._life_s)
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for sid, ago_s in revoked:
-                    pipeline.set(deny_key(sid), 1, ex=max(1, round(self._life_s - ago_s)))
+                    pipeline.set(keys.deny(str(sid)), 1, ex=max(1, round(self._life_s - ago_s)))
                 pipeline.set(FILLED, 1)
                 await pipeline.execute()
         except BaseException:
