@@ -339,3 +339,19 @@ async def test_updates_count_while_redis_is_away_and_it_is_right_afterwards(
             assert (await bench.verified()).applied == 40
     finally:
         await own.running.kill()
+
+
+async def test_workers_do_not_deadlock_over_the_same_players(bench: Bench) -> None:
+    players = await bench.add_players(40)
+    chance = random.Random(17)
+    jobs = [bench.job(chance.choice(players)) for _ in range(2_000)]
+    # Half of them twice, in other company: as after a retry while the first copy still waits.
+    sent = [*jobs, *chance.sample(jobs, 1_000)]
+    chance.shuffle(sent)
+    async with bench.workers(3, worker_batch_jobs_max=60):
+        for start in range(0, len(sent), 25):
+            await bench.send(*sent[start : start + 25])
+        await bench.answers(jobs, 60)
+        assert (await bench.verified()).applied == 2_000
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    assert await bench.pool.fetchval(deadlocks) == 0
