@@ -58,7 +58,7 @@ async def run(wanted: list[str]) -> None:
     table = Table("case", "CPU µs/op", "spread", "ops/s", "p50 ms", "p99 ms", "by process")
     with mesh() as target:
         sessions = await load.sign_up(target.gateway, PLAYERS)
-        created = json.loads(target.scoreboard("clients", "create", "bench", "--rate", "1000000", "--json"))
+        created = json.loads(target.scoreboard("clients", "create", "bench", "--rate", "100000", "--json"))
         token = await load.client_token(target.gateway, created["client_id"], created["client_secret"])
         channels = load.channels(target.gateway)
         user_ids = [session.user_id for session in sessions]
