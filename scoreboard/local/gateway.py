@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -14,6 +15,7 @@ from scoreboard.local.local_replies import lua_sentences, mappers
 FOLDER = Path(__file__).parent.parent.parent / "envoy"
 SHIELD_FACTOR = 6  # looser than the exact window behind it, which counts retries as one
 LOGIN_BURST_MINUTES = 3
+TOKENS_MAX = 2**32 - 1  # Envoy's buckets; whoever asks for more wants no limit
 
 _LOCALHOST = "127.0.0.1"
 
@@ -53,10 +55,13 @@ def render(
         "audience": audience,
         "jwks_url": f"http://{at['auth']}:{ports['auth_svc-http']}/.well-known/jwks.json",
         "origins": [{"exact": origin} for origin in allowed],
-        "local_replies": mappers(),
-        "shield_tokens": SHIELD_FACTOR * updates_per_minute,
-        "login_burst": LOGIN_BURST_MINUTES * logins_per_minute,
-        "logins_per_minute": logins_per_minute,
+        "local_replies": mappers(
+            login_wait_s=math.ceil(60 / logins_per_minute),
+            update_wait_s=math.ceil(60 / (SHIELD_FACTOR * updates_per_minute)),
+        ),
+        "shield_tokens": min(SHIELD_FACTOR * updates_per_minute, TOKENS_MAX),
+        "login_burst": min(LOGIN_BURST_MINUTES * logins_per_minute, TOKENS_MAX),
+        "logins_per_minute": min(logins_per_minute, TOKENS_MAX),
         "cluster_type": "STATIC" if all(map(_is_address, at.values())) else "STRICT_DNS",
         "auth_http_port": ports["auth_svc-http"],
         "stream_http_port": ports["stream_svc-http"],

@@ -6,7 +6,6 @@ Pure: makes the mappers of Envoy's local_reply_config. A reason's code and phras
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,7 @@ class LocalReply:
     answer_status: int | None = None  # another HTTP status to answer with
     retry_after_s: int | None = None
     or_above: bool = False  # every status from this one on
-    if_header: str | None = None  # only requests that bring it
+    if_header: tuple[str, str] | None = None  # only requests that bring it, with a value that begins so
 
 
 _TOKEN_INVALID = "The access token is not valid here: log in again."  # noqa: S105
@@ -62,15 +61,13 @@ LOCAL_REPLIES = (
         403,
         Reason.INVALID_ARGUMENT,
         "Only /ws/leaderboard takes an upgrade, and only to websocket.",
-        if_header="upgrade",
+        if_header=("upgrade", ""),
         answer_status=400,
     ),
     LocalReply(403, Reason.SCOPE_MISSING, "The token lacks the scope that this call needs."),
     LocalReply(404, Reason.NOT_FOUND, "There is nothing at this address, or not by this method."),
     LocalReply(408, Reason.DEADLINE_EXCEEDED, _LATE, answer_status=504),
     LocalReply(413, Reason.TOO_LARGE, _TOO_LARGE),
-    # HTTP's own Retry-After comes from the limiter and is not replaced; RetryInfo, which is fixed, from here.
-    LocalReply(429, Reason.RATE_LIMITED, "Too many requests: wait as long as Retry-After says.", retry_after_s=1),
     LocalReply(431, Reason.TOO_LARGE, _TOO_LARGE),
     LocalReply(
         502, Reason.SERVICE_AWAY, "The service is away; try again in a moment.", answer_status=503, retry_after_s=1
@@ -117,9 +114,23 @@ def lua_sentences() -> str:
     return f"local SENTENCES = {{\n{rows}}}\n"
 
 
-def mappers(replies: Sequence[LocalReply] = LOCAL_REPLIES) -> list[JsonObject]:
-    """Returns the mappers: for each refusal one for HTTP, then one for gRPC."""
+def mappers(login_wait_s: int, update_wait_s: int) -> list[JsonObject]:
+    """Returns the mappers: for each refusal one for HTTP, then one for gRPC.
+
+    The waits, whole seconds, are what a shield takes to let the next call through. They are RetryInfo, which has to be
+    fixed; HTTP's own Retry-After comes from the limiter and stays.
+    """
+    replies = (*_rate_limited(login_wait_s, update_wait_s), *LOCAL_REPLIES)
     return [mapper for reply in replies for mapper in (_http_mapper(reply), _grpc_mapper(reply))]
+
+
+def _rate_limited(login_wait_s: int, update_wait_s: int) -> tuple[LocalReply, LocalReply]:
+    words = "Too many requests: wait as long as Retry-After says."
+    login = (":path", "/scoreboard.v1.AuthService/")
+    return (
+        LocalReply(429, Reason.RATE_LIMITED, words, if_header=login, retry_after_s=login_wait_s),
+        LocalReply(429, Reason.RATE_LIMITED, words, retry_after_s=update_wait_s),
+    )
 
 
 def _http_mapper(reply: LocalReply) -> JsonObject:
@@ -174,7 +185,9 @@ def _why(reply: LocalReply) -> list[JsonObject]:
 def _if_header(reply: LocalReply) -> list[JsonObject]:
     if reply.if_header is None:
         return []
-    return [{"header_filter": {"header": {"name": reply.if_header, "present_match": True}}}]
+    name, beginning = reply.if_header
+    match = {"string_match": {"prefix": beginning}} if beginning else {"present_match": True}
+    return [{"header_filter": {"header": {"name": name, **match}}}]
 
 
 def _header(name: str, value: str) -> JsonObject:

@@ -17,7 +17,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mesh.reasons import PHRASES, Reason
-from scoreboard.v1 import leaderboard_pb2, leaderboard_pb2_grpc, score_pb2, score_pb2_grpc, stream_pb2, stream_pb2_grpc
+from scoreboard.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    leaderboard_pb2,
+    leaderboard_pb2_grpc,
+    score_pb2,
+    score_pb2_grpc,
+    stream_pb2,
+    stream_pb2_grpc,
+)
 from tests.e2e import grpc_web
 from tests.e2e.conftest import LOGINS_PER_MINUTE, UPDATES_PER_MINUTE, Gateway
 from tests.e2e.test_error_table import details_bytes, details_of, grpc_error
@@ -137,6 +146,9 @@ async def test_logins_and_registrations_share_an_addresss_shield(guarded: Gatewa
     passed = [answer.status_code for answer in tries].count(200)
     assert passed == 3 * LOGINS_PER_MINUTE
     check_body(tries[-1], 429, "RATE_LIMITED")
+    stub: Any = auth_pb2_grpc.AuthServiceStub(guarded.channel)
+    error = await grpc_error(stub.Login(auth_pb2.LoginRequest()))
+    assert details_of(details_bytes(error))[1] == 60 // LOGINS_PER_MINUTE, "RetryInfo: when the next goes through"
     forged = await guarded.http.post("/api/auth/login", json=login, headers={"x-forwarded-for": "203.0.113.9"})
     check_body(forged, 429, "RATE_LIMITED")
 
