@@ -15,19 +15,15 @@ import asyncpg
 import grpc
 import httpx
 import jwt
-import psycopg
 import pytest
 import redis.asyncio
-from typer.testing import CliRunner
 
 from mesh.client_secret import new_secret, secret_hash
 from mesh.identity import TokenVerifier
 from mesh.keys import MasterKeys, b64url, b64url_decode
 from mesh.refusal import Refused
-from scoreboard.cli.clients import clients
 from scoreboard.client import to_error
 from scoreboard.local import database as databases
-from scoreboard.local import state
 from scoreboard.local.ports import Ports
 from scoreboard.v1 import auth_pb2 as pb
 from scoreboard.v1 import auth_pb2_grpc, signing
@@ -432,20 +428,6 @@ async def test_unknown_paths_and_methods_answer_in_json(world: World) -> None:
     assert (await world.http.get("/nothing")).json()["error"] == "invalid_request"
 
 
-async def test_redis_away_costs_nobody_a_login_and_guessing_is_still_slowed(
-    database: Database, redis_server: RedisServer, tmp_path: Path
-) -> None:
-    nowhere = f"redis://auth_svc:x@127.0.0.1:{Ports().take('nowhere')}/0"
-    async with running(database, nowhere, redis_server.url(), tmp_path) as world:
-        session = await world.register("pia")
-        session = await world.refresh(session.refresh_token)
-        wrong = pb.LoginRequest(username="pia", password="not the password")
-        reasons = [await reason_of(world.auth.Login(wrong)) for _ in range(16)]
-        assert reasons == ["BAD_CREDENTIALS"] * 15 + ["RATE_LIMITED"]
-        await world.auth.Logout(pb.LogoutRequest(refresh_token=session.refresh_token))
-        assert await reason_of(world.refresh(session.refresh_token)) == "SESSION_REVOKED"
-
-
 async def test_postgres_away_is_said_with_a_delay_and_keys_stay_published(own_world: World) -> None:
     session = await own_world.register("quin")
     superuser = await asyncpg.connect(own_world.database.server.url(database=own_world.database.name))
@@ -467,23 +449,3 @@ async def test_postgres_away_is_said_with_a_delay_and_keys_stay_published(own_wo
     await superuser.execute(f"ALTER DATABASE {own_world.database.name} CONNECTION LIMIT -1")
     await superuser.close()
     await own_world.refresh(session.refresh_token)
-
-
-def test_a_trusted_client_is_created_once_and_its_secret_is_stored_hashed(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(state, "postgres_url", lambda data: database.url())
-    runner = CliRunner()
-    with psycopg.connect(database.url()) as connection:
-        connection.execute("INSERT INTO actions (action_id, points, revision) VALUES ('win-round', 50, 1)")
-    arguments = ["create", "match-1", "--actions", "win-round", "--rate", "50", "--json"]
-    made = runner.invoke(clients, arguments)
-    assert made.exit_code == 0
-    secret = json.loads(made.stdout)["client_secret"]
-    with psycopg.connect(database.url()) as connection:
-        row = connection.execute("SELECT * FROM clients").fetchone()
-    assert row == ("match-1", secret_hash(secret), 4, ["win-round"], 50, None)
-    assert "already" in str(runner.invoke(clients, arguments).exception)
-    assert "no action fly" in str(runner.invoke(clients, ["create", "b", "--actions", "fly"]).exception)
-    for bad in (["create", "A B"], ["create", "b", "--rate", "0"]):
-        assert runner.invoke(clients, bad).exit_code == 2
