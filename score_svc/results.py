@@ -32,6 +32,9 @@ class OnWay:
     update_id: UUID
     #: The broker has it safe.
     is_confirmed: bool = False
+    #: How it ended; whoever asks afterwards is told at once.
+    result: Result | None = None
+    refused: Refused | None = None
     heal_at: float = 0.0  # monotonic
     heal_pause_s: float = HEAL_AFTER_S
     #: (deadline as monotonic seconds, the call's future): the result, or None when the deadline came first.
@@ -81,7 +84,12 @@ class ResultDesk:
     def wait(self, on_way: OnWay, deadline: float) -> "asyncio.Future[Result | None]":
         """Returns what becomes the result, None at the deadline, or a Refused when the update was not taken."""
         future: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
-        on_way.waiters.append((deadline, future))
+        if on_way.result is not None:
+            future.set_result(on_way.result)
+        elif on_way.refused is not None:
+            future.set_exception(on_way.refused)
+        else:
+            on_way.waiters.append((deadline, future))
         return future
 
     def on_reply(self, body: bytes) -> None:
@@ -98,6 +106,7 @@ class ResultDesk:
         """Tells all who wait that the update was not taken; a result that came all the same has won."""
         if self._on_way.get(on_way.update_id.bytes) is on_way:
             del self._on_way[on_way.update_id.bytes]
+        on_way.refused = refused
         for _, future in on_way.waiters:
             if not future.done():
                 future.set_exception(refused)
@@ -109,6 +118,7 @@ class ResultDesk:
             on_way = self._on_way.pop(result.update_id, None)
             if on_way is None:
                 continue
+            on_way.result = result
             for _, future in on_way.waiters:
                 if not future.done():
                     future.set_result(result)

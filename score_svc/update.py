@@ -6,6 +6,7 @@ broker has safe but that no one has committed yet.
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -99,9 +100,12 @@ class Updates:
             self._hand_over.send(update.job(accepted_at_us), on_way)
         return on_way
 
-    async def wait(self, update: Update, on_way: OnWay, deadline: float) -> Result | None:
-        """Waits for the result until the deadline. Raises Refused."""
-        result = await self._desk.wait(on_way, deadline)
+    def wait(self, update: Update, on_way: OnWay, deadline: float) -> "Awaitable[Result | None]":
+        """Waits for the result until the deadline, from this moment on, whenever it is awaited. Raises Refused."""
+        return self._finish(update, on_way, self._desk.wait(on_way, deadline))
+
+    async def _finish(self, update: Update, on_way: OnWay, waiting: "asyncio.Future[Result | None]") -> Result | None:
+        result = await waiting
         if result is None and not on_way.is_confirmed:
             raise broker_away()
         if result is not None and result.action_id not in ("", update.asked.action_id):
