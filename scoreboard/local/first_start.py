@@ -11,13 +11,14 @@ import psycopg
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from scoreboard.local import accounts, database, services
+from scoreboard.local import accounts, database, probe, services
 from scoreboard.local.postgres import SUPERUSER
 from scoreboard.local.services import Wiring
 from scoreboard.local.state import DATABASE
 from scoreboard.local.trouble import Trouble
 
 BOARDS_TIMEOUT_S = 60.0  # a rebuild of a large board takes some seconds a million entries
+GATEWAY_TIMEOUT_S = 30.0  # its checks come every half second
 CATALOGUE = services.TREE / "scoreboard.toml"
 
 
@@ -67,6 +68,16 @@ async def wait_boards(wiring: Wiring) -> None:
                     what = f"The board {name} is not ready in Redis after {BOARDS_TIMEOUT_S:.0f} s."
                     raise Trouble(what, "Look into logs/worker-1.log and logs/worker-2.log.")
                 await asyncio.sleep(0.05)
+
+
+async def wait_gateway(wiring: Wiring) -> None:
+    """Wait until the gateway has found every service alive. Raises Trouble when it has not in time."""
+    deadline = time.monotonic() + GATEWAY_TIMEOUT_S
+    while not await probe.envoy_serves(f"http://127.0.0.1:{wiring.ports['envoy-admin']}"):
+        if time.monotonic() > deadline:
+            what = f"The gateway does not reach every service after {GATEWAY_TIMEOUT_S:.0f} s."
+            raise Trouble(what, "Look into logs/envoy.log and the services' logs beside it.")
+        await asyncio.sleep(0.05)
 
 
 async def _open_boards(wiring: Wiring) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from typing import Any
 from urllib.error import URLError
@@ -76,6 +77,20 @@ def _text(request: Request) -> str | None:
     with suppress(URLError, OSError), urlopen(request, timeout=PROBE_TIMEOUT_S) as answer:  # noqa: S310
         return str(answer.read().decode(errors="replace")).strip()
     return None
+
+
+async def envoy_serves(admin: str) -> bool:
+    """Whether Envoy takes each of its hosts for alive and has the keys of tokens; admin: the URL of its own port.
+
+    Its /ready says less: a host that came up after Envoy is found at the next check, and gets no call before.
+    """
+    text = await http_text(f"{admin}/stats?format=json&filter=membership_healthy|membership_total|jwks_fetch_success")
+    if text is None:
+        return False
+    figures = {one["name"]: one["value"] for one in json.loads(text)["stats"] if "name" in one}
+    totals = {name: value for name, value in figures.items() if name.endswith("membership_total")}
+    healthy = {name: figures[name.replace("total", "healthy")] for name in totals}
+    return healthy == totals and figures.get("http.edge.jwt_authn.jwks_fetch_success", 0) > 0
 
 
 async def grpc_health(port: int, service: str) -> bool:

@@ -70,6 +70,7 @@ class Supervisor:
         wiring = Wiring(self._ports.numbers, kept, url, secrets.master_keys_file(self._data), self._options.limits)
         await self._start_all(wiring)
         await first_start.wait_boards(wiring)
+        await first_start.wait_gateway(wiring)
         self._say(f"The boards are ready; all of it took {time.monotonic() - began:.1f} s")
         self._state = replace(self._state, phase="ready")
         self._write()

@@ -18,7 +18,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scoreboard.local import gateway, probe
+from scoreboard.local import gateway, probe, state
 from scoreboard.local import servers as local_servers
 from scoreboard.local.ports import Ports
 from scoreboard.local.program import Program, Running
@@ -125,7 +125,7 @@ async def mesh(servers_folder: Path) -> AsyncIterator[Protocols]:
             httpx.AsyncClient(base_url=own.url, timeout=20) as http,
             grpc.aio.insecure_channel(own.url.removeprefix("http://")) as channel,
         ):
-            yield Protocols(http, channel)
+            yield Protocols(http, channel, state.require(own.data).ports)
     finally:
         done = await own.down()
         assert done.code == 0, done.err

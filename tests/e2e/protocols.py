@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -46,6 +46,7 @@ class Protocols:
 
     http: httpx.AsyncClient
     channel: grpc.aio.Channel
+    ports: Mapping[str, int] = field(default_factory=dict)  # of the services behind it, where known
 
     async def call(self, protocol: str, rpc: str, request: Message, headers: Mapping[str, str]) -> Said:
         """Makes a unary call by `json`, `grpc` or `grpc-web`."""

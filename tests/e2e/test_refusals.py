@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 
+import grpc
 import jwt
 import pytest
 from google.protobuf.message import Message
@@ -201,3 +202,17 @@ async def test_the_same_update_again_by_another_protocol_gets_the_same_answer(me
     ask = update(player, player.update())
     said = [await mesh.call(protocol, *ask) for protocol in ("grpc", "grpc-web", "json")]
     assert [(one.message.new_score, one.message.status) for one in said] == [(50, score_pb2.APPLIED)] * 3
+
+
+async def test_a_call_past_the_gateway_needs_a_token_all_the_same(mesh: Protocols) -> None:
+    player = await sign_up(mesh)
+    request = player.update()
+    signature = {"x-signature": player.signed(request)["x-signature"]}
+    claims = {"x-user-id": player.session.user_id, "x-jwt-payload": "e30", "x-forwarded-user": player.session.user_id}
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{mesh.ports['score_svc']}") as channel:
+        past = Protocols(mesh.http, channel)
+        said = await past.call("grpc", "UpdateScore", request, signature | claims)
+        assert (said.code, said.reason) == ("UNAUTHENTICATED", "TOKEN_MISSING")
+        _, _, forged = await forged_token(mesh, player)
+        said = await past.call("grpc", "UpdateScore", request, {**forged, **signature, **claims})
+        assert (said.code, said.reason) == ("UNAUTHENTICATED", "TOKEN_INVALID")
