@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1, sha256
 from importlib import resources
+from typing import Any
 from uuid import UUID
 
 import redis.asyncio
@@ -137,7 +138,8 @@ class Acceptor:
 
     async def look_up(self, update_id: UUID) -> Held | None:
         """Returns the claim under an id, None without one. Raises a `mesh.redis.AWAY`."""
-        by, result = await self._redis.hmget(keys.claim(update_id), "by", "result")
+        answer: list[Any] = await self._redis.hmget(keys.claim(update_id), "by", "result")
+        by, result = answer
         return None if by is None else Held(by.decode(), Result.FromString(result) if result else None)
 
     def settle(self, results: Sequence[Result]) -> None:
@@ -207,7 +209,7 @@ class Acceptor:
         self._failed_at = time.monotonic()
 
 
-def _answer(reply: object) -> Answer:
+def _answer(reply: Any) -> Answer:
     match reply:
         case [b"NEW", at]:
             return Answer(Claim.NEW, at_us=int(at))

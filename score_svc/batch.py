@@ -52,9 +52,9 @@ async def run(
         else:
             waits.append(asyncio.ensure_future(updates.follow(update, age, first, deadline)))
     outcomes = [await _settled(wait) for wait in waits]
-    for outcome in outcomes:
-        if isinstance(outcome, Refused) and _is_broker(outcome):
-            raise outcome
+    for settled in outcomes:
+        if isinstance(settled, Refused) and _is_broker(settled):
+            raise settled
     results = iter(outcomes)
     return [_response(item, next(results)) if isinstance(item, Update) else refused_item(None, item) for item in items]
 

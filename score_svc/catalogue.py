@@ -61,7 +61,7 @@ class CatalogueCache:
             await asyncio.gather(self._refresher, return_exceptions=True)
 
     async def action(self, action_id: str) -> Action | None:
-        """Returns an action that is switched on, None without one. Raises Refused(SERVICE_AWAY) before the first look."""
+        """Returns an action that is switched on, or None. Raises Refused(SERVICE_AWAY) before the first look."""
         found = self._actions.get(action_id)
         if found is None or not found.enabled:
             await self._refresh(MISS_REFRESH_S)
@@ -70,7 +70,7 @@ class CatalogueCache:
         return found if found is not None and found.enabled else None
 
     async def client(self, client_id: str) -> TrustedClient | None:
-        """Returns a client that is switched on, None without one. Raises Refused(SERVICE_AWAY) before the first look."""
+        """Returns a client that is switched on, or None. Raises Refused(SERVICE_AWAY) before the first look."""
         found = self._clients.get(client_id)
         if found is None or found.is_disabled:
             await self._refresh(MISS_REFRESH_S)

@@ -33,7 +33,8 @@ def check_value(action: Action, value: int | None) -> None:
         if value is not None:
             raise invalid("value", "must be absent: this action has its points in the catalogue")
         return
-    assert action.value_min is not None and action.value_max is not None
+    assert action.value_min is not None
+    assert action.value_max is not None
     if value is None or not action.value_min <= value <= action.value_max:
         raise invalid("value", f"must be {action.value_min} to {action.value_max}")
 

@@ -70,7 +70,7 @@ def parse(text: str) -> Nonce:
 
 
 def check_seal(nonce: Nonce, keys: MasterKeys, user_id: str, action_id: str) -> None:
-    """Raises Refused(NONCE_MISMATCH) unless it was issued to this player for this action; lets the client's own pass."""
+    """Raises Refused(NONCE_MISMATCH) unless it was issued to this player for this action, or is a client's own."""
     if not nonce.is_issued:
         return
     head = nonce.sealed[: _EXPIRY.stop]
@@ -99,7 +99,7 @@ def expired() -> Refused:
     """Returns the refusal of a nonce whose life is over and that nothing was recorded under."""
     return Refused(
         Reason.NONCE_EXPIRED,
-        f"The nonce's life of {LIFE_MS // 60_000} minutes is over, and the update was not recorded so far: use a new nonce.",
+        f"The nonce's life of {LIFE_MS // 60_000} minutes is over; the update was not recorded so far: use a new one.",
         life_s=LIFE_MS // 1000,
     )
 

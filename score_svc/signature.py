@@ -18,7 +18,7 @@ HEADER = "x-signature"
 def check(
     keys: MasterKeys, identity: Identity, signature: str | None, user_id: str, action_id: str, nonce: str
 ) -> None:
-    """Raises Refused: SIGNATURE_MISSING, then SIGNATURE_INVALID; SESSION_REVOKED where the session's key was retired."""
+    """Raises Refused: SIGNATURE_MISSING, then SIGNATURE_INVALID; SESSION_REVOKED where its key was retired."""
     if not signature:
         raise Refused(Reason.SIGNATURE_MISSING, "The update is not signed: send its signature as X-Signature.")
     if not identity.session_id:

@@ -1,7 +1,7 @@
 """The demo: players who sign up and play through the gateway like real clients, at the pace that its limits allow.
 
-Counts ok, refused (an answer that says no), failed (an answer that should not be) and unknown (no answer though the same
-nonce was repeated). A 429 is waited out, with the same nonce, and counted as refused.
+Counts ok, refused (an answer that says no), failed (an answer that should not be) and unknown (no answer, though the
+same nonce was repeated). A 429 is waited out, with the same nonce, and counted as refused.
 """
 
 import asyncio
