@@ -155,6 +155,8 @@ def envoy(folder: Path, configuration: str, port: int, admin_port: int) -> Progr
         "2",
         "--drain-time-s",
         f"{ENVOY_DRAIN_S:.0f}",
+        "--file-flush-interval-msec",
+        "1000",  # of its access log, which is else ten seconds behind
     ]
     admin = f"http://127.0.0.1:{admin_port}"
     return Program(

@@ -68,6 +68,7 @@ class Gateway:
     target: str
     signer: Signer
     services: Running
+    log: Path  # the access log, and what Envoy itself says
     http: httpx.AsyncClient
     channel: grpc.aio.Channel
 
@@ -109,7 +110,7 @@ async def guarded(servers_folder: Path) -> AsyncIterator[Gateway]:
             httpx.AsyncClient(base_url=f"http://{target}", timeout=20) as http,
             grpc.aio.insecure_channel(target) as channel,
         ):
-            yield Gateway(f"http://{target}", target, signer, running, http, channel)
+            yield Gateway(f"http://{target}", target, signer, running, folder / "envoy.log", http, channel)
     finally:
         await front.kill()
         await running.kill()

@@ -30,6 +30,7 @@ from scoreboard.v1 import (
 from tests.e2e import grpc_web
 from tests.e2e.conftest import LOGINS_PER_MINUTE, UPDATES_PER_MINUTE, Gateway
 from tests.e2e.test_error_table import details_bytes, details_of, grpc_error
+from tests.waiting import eventually
 
 UPDATE = "/scoreboard.v1.ScoreService/UpdateScore"
 BODY = {"userId": "u", "actionId": "a", "nonce": "n"}
@@ -334,3 +335,23 @@ async def test_http2_without_tls(guarded: Gateway) -> None:
         answer = await client.get("/api/scores/leaderboard")
         assert (answer.http_version, answer.status_code) == ("HTTP/2", 200)
         check_body(await client.get("/api/nope"), 404, "NOT_FOUND")
+
+
+async def test_the_access_log_names_the_player_and_holds_no_secret(guarded: Gateway) -> None:
+    headers = guarded.bearer(sub="u_logged")
+    token = headers["authorization"].removeprefix("Bearer ")
+    await guarded.http.post("/api/scores/update", json=BODY, headers=headers | {"x-signature": "s3cret-signature"})
+    await guarded.http.get("/api/scores/leaderboard", params={"access_token": "s3cret-query"})
+
+    def lines() -> list[dict[str, Any]]:
+        text = guarded.log.read_text()
+        assert '"u_logged"' in text
+        assert "/api/scores/leaderboard" in text
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    mine = [line for line in await eventually(lines) if line["user_id"] == "u_logged"]
+    assert [(line["path"], line["status"], line["method"]) for line in mine] == [("/api/scores/update", 200, "POST")]
+    text = guarded.log.read_text()
+    assert token not in text
+    assert token.split(".")[2] not in text
+    assert "s3cret" not in text
