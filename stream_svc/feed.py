@@ -1,0 +1,63 @@
+"""Follows the hints of the worker: `sb:feed` carries "tag epoch sequence" of each board that changed.
+
+Hints only make a change seen sooner. Holds always: whenever hints may have been lost, everything counts as changed.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from board import keys
+from board.version import shown_version
+
+log = logging.getLogger(__name__)
+
+LISTEN_S = 1.0
+SILENCE_MAX_S = 3.0  # a ping goes out each LISTEN_S; a frozen server or a dead link answers none
+RETRY_S = 0.2
+
+
+async def follow(redis: "Redis", hint: Callable[[str, int], None], lost: Callable[[], None]) -> None:
+    """Calls `hint(tag, version)` for each hint and `lost()` after each (re)connection; never returns."""
+    is_away = False
+    while True:
+        with contextlib.suppress(RedisError, OSError):
+            async with redis.pubsub() as feed:
+                await feed.subscribe(keys.FEED)
+                lost()
+                if is_away:
+                    log.info("The feed is back", extra={"event": "feed_back"})
+                is_away = False
+                await _listen(feed, hint)
+        if not is_away:
+            log.warning("The feed is away; boards are read each second", extra={"event": "feed_away"})
+        is_away = True
+        await asyncio.sleep(RETRY_S)
+
+
+async def _listen(feed: PubSub, hint: Callable[[str, int], None]) -> None:
+    loop = asyncio.get_running_loop()
+    heard_at = loop.time()
+    while loop.time() - heard_at < SILENCE_MAX_S:
+        message = await feed.get_message(timeout=LISTEN_S)
+        if message is None:
+            await feed.ping()
+            continue
+        heard_at = loop.time()
+        if message["type"] == "message":
+            parsed = parse_hint(message["data"])
+            if parsed is not None:
+                hint(*parsed)
+
+
+def parse_hint(data: bytes) -> tuple[str, int] | None:
+    """Returns (tag, shown version) of a hint; None for anything else."""
+    parts = data.split(b" ")
+    if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
+        return None
+    return parts[0].decode(errors="replace"), shown_version(int(parts[1]), int(parts[2]))

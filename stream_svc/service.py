@@ -1,0 +1,45 @@
+"""StreamService over gRPC; the gateway makes Server-Sent Events of the same stream."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from mesh.call import Call
+from scoreboard.v1.stream_pb2 import WatchLeaderboardRequest
+from stream_svc.frames import Format
+from stream_svc.hub import Hub
+from stream_svc.sessions import Sessions
+from stream_svc.watcher import Watcher
+from stream_svc.wish import wish_of_request
+
+
+class StreamService:
+    """Answers WatchLeaderboard."""
+
+    def __init__(self, hub: Hub, sessions: Sessions) -> None:
+        self._hub = hub
+        self._sessions = sessions
+
+    async def watch_leaderboard(self, request: WatchLeaderboardRequest, call: Call) -> AsyncIterator[bytes]:
+        """Yields frames, serialised, until the client leaves or the stream is ended."""
+        wish = wish_of_request(request)
+        news = asyncio.Event()
+        watcher = Watcher(
+            wish.board,
+            wish.limit,
+            Format.PROTO,
+            news.set,
+            deltas=request.deltas,
+            known_version=request.version,
+        )
+        if request.me and call.identity is not None:
+            await self._sessions.check(call.identity)
+            watcher.identity = call.identity
+        clock = asyncio.get_running_loop().time
+        async with self._hub.watching(watcher):
+            while True:
+                news.clear()
+                for frame in watcher.take(clock()):
+                    yield frame
+                if watcher.ending is not None:
+                    raise watcher.ending.refused()
+                await news.wait()

@@ -1,0 +1,163 @@
+"""One watched board: reads it when a hint says that it changed, and each second anyway, and offers it to its watchers.
+
+Holds always: a board is read at most once in READ_INTERVAL_S (from Postgres: in REREAD_S), whatever the number of its
+watchers and of hints; a lost hint costs at most REREAD_S; a failed read leaves the last snapshot in place.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+import asyncpg
+
+from board.catalogue import Board
+from board.entry import BoardKey
+from board.periods import Period
+from board.reading import BoardReading
+from mesh.postgres import AWAY
+from mesh.reasons import Reason
+from mesh.refusal import Refused
+from stream_svc.snapshot import Me, Snapshot
+from stream_svc.watcher import Watcher
+from stream_svc.wish import LIMIT_MAX
+
+log = logging.getLogger(__name__)
+
+READ_INTERVAL_S = 0.05  # half of the 100 ms within which a change is shown
+REREAD_S = 1.0
+STALE_S = 5.0  # a snapshot older than this is not shown to newcomers
+PLACES_AT_ONCE = 8  # of the 64 connections to Redis and the 8 to Postgres
+PLACES_SHARE = 0.1  # of the time at most: own places are one read each, boards one for all
+
+
+class Topic:
+    """A board by name, at its current period."""
+
+    def __init__(
+        self,
+        name: str,
+        board: Callable[[], Board | None],
+        reading: BoardReading,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.name = name
+        self.watchers: set[Watcher] = set()
+        self.snapshot: Snapshot | None = None  # written by the read task only
+        self.key: BoardKey | None = None  # the same
+        self._board = board
+        self._reading = reading
+        self._clock = clock
+        self._period: Period | None = None
+        self._read_at = float("-inf")  # loop time of the last good read
+        self._tried = asyncio.Event()
+        self._dirty = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._tasks = (
+            asyncio.create_task(self._keep_read(), name=f"board {name}"),
+            asyncio.create_task(self._keep_places(), name=f"places on {name}"),
+        )
+
+    async def close(self) -> None:
+        """Stops reading."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def touch(self) -> None:
+        """Says that the board may have changed."""
+        self._dirty.set()
+
+    async def current(self) -> Snapshot:
+        """Returns a snapshot that is fresh enough to begin with. Raises Refused(LEADERBOARD_UNAVAILABLE)."""
+        await self._tried.wait()
+        if self.snapshot is None or asyncio.get_running_loop().time() - self._read_at > STALE_S:
+            raise Refused(
+                Reason.LEADERBOARD_UNAVAILABLE, "The board cannot be read right now; try again.", retry_after_s=1
+            )
+        return self.snapshot
+
+    async def place(self, user_id: str) -> Me | None:
+        """Returns a player's own place; None while it cannot be read."""
+        if self.key is None:
+            return None
+        try:
+            place, _ = await self._reading.place(self.key, user_id)
+        except (*AWAY, asyncpg.PostgresError):
+            return None
+        return Me(0, 0) if place is None else Me(place.row.rank, place.row.score)
+
+    def want_places(self) -> None:
+        """Asks for the own places of those who want them."""
+        self._moved.set()
+
+    async def _keep_read(self) -> None:
+        while True:
+            self._dirty.clear()  # before the read: a hint that comes during it may speak of a later change
+            is_stale = True
+            try:
+                is_stale = await self._read()
+            except (*AWAY, asyncpg.PostgresError) as e:
+                log.warning(
+                    "A board could not be read",
+                    extra={"event": "board_unreadable", "board": self.name, "error": type(e).__name__},
+                )
+            except Exception:  # the task must live on: it serves everyone on this board
+                log.exception("Reading a board failed unexpectedly", extra={"event": "board_read_failed"})
+            self._tried.set()
+            if is_stale:
+                await asyncio.sleep(self._pause_s(REREAD_S))
+                continue
+            await asyncio.sleep(READ_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_s(REREAD_S - READ_INTERVAL_S)):
+                    await self._dirty.wait()
+
+    def _pause_s(self, at_most_s: float) -> float:
+        """Until the period's end, where the next board has to be shown at once, or shorter."""
+        if self._period is None or self._period.end.tzinfo is None:
+            return at_most_s
+        return min(at_most_s, max(READ_INTERVAL_S, (self._period.end - self._clock()).total_seconds()))
+
+    async def _read(self) -> bool:
+        board = self._board()
+        if board is None:  # dropped from the catalogue: what was read last stays
+            return True
+        period = board.period_at(self._clock())
+        if self._period is not None and period != self._period:
+            await self._read_period(board, self._period)  # the last words of the period that ends
+        self._period = period
+        return await self._read_period(board, period)
+
+    async def _read_period(self, board: Board, period: Period) -> bool:
+        key = BoardKey(board.board_id, period.start)
+        page, is_stale = await self._reading.top(key, 0, LIMIT_MAX)
+        self.key = key
+        self._read_at = asyncio.get_running_loop().time()
+        read = Snapshot(self.name, period.label, page.version, page.rows, is_exact=not is_stale)
+        newest = read.after(self.snapshot)
+        if newest is not self.snapshot:
+            self.snapshot = newest
+            for watcher in tuple(self.watchers):
+                watcher.offer(newest)
+            self.want_places()
+        return is_stale
+
+    async def _keep_places(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            began = loop.time()
+            waiting = [watcher for watcher in self.watchers if watcher.identity is not None]
+            await asyncio.gather(*(self._tell_places(waiting[i::PLACES_AT_ONCE]) for i in range(PLACES_AT_ONCE)))
+            await asyncio.sleep(max(READ_INTERVAL_S, (loop.time() - began) * (1 / PLACES_SHARE - 1)))
+
+    async def _tell_places(self, watchers: list[Watcher]) -> None:
+        for watcher in watchers:
+            if (identity := watcher.identity) is None:
+                continue
+            me = await self.place(identity.subject)
+            if me is not None and watcher.identity is identity:
+                watcher.offer_me(me)

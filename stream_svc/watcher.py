@@ -1,0 +1,114 @@
+"""One watcher of one board: a slot for the newest news, and the decision which frames say it.
+
+Pure: `offer` puts in, `take` takes out; who writes the frames, and when, is told by `wake`.
+Holds always: nothing queues up (newer replaces waiting), and each frame is the newest at the time it is taken.
+"""
+
+from collections.abc import Callable
+
+from mesh.identity import Identity
+from stream_svc import frames
+from stream_svc.endings import Ending
+from stream_svc.frames import Format
+from stream_svc.snapshot import Me, Rows, Snapshot
+
+
+class Watcher:
+    """The slot, and what its watcher was sent last."""
+
+    def __init__(
+        self,
+        board: str,
+        limit: int,
+        format_: Format,
+        wake: Callable[[], None],
+        *,
+        deltas: bool = False,
+        known_version: float = 0,
+    ) -> None:
+        self.board = board
+        self.limit = limit
+        #: Whose own place rides along; None: nobody's.
+        self.identity: Identity | None = None
+        self.ending: Ending | None = None
+        self._format = format_
+        self._wake = wake
+        self._deltas = deltas
+        self._known_version = known_version  # what the client says it has; only the first frame asks
+        self._newest: Snapshot | None = None
+        self._me: Me | None = None
+        self._is_news = False
+        self._is_heartbeat_due = False
+        self._taken_at: float | None = None
+        self._sent: Snapshot | None = None
+        self._sent_rows: Rows = ()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `take` would return frames."""
+        return self._is_news or self._is_heartbeat_due
+
+    @property
+    def me(self) -> Me | None:
+        """The own place that rides along; None: not known, or not asked for."""
+        return self._me
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """Puts a newer snapshot into the slot; wakes the writer when this watcher's rows changed."""
+        self._newest = snapshot
+        sent = self._sent
+        if sent is None or snapshot.period != sent.period or snapshot.top(self.limit) is not self._sent_rows:
+            self._is_news = True
+            self._wake()
+
+    def offer_me(self, me: Me | None) -> None:
+        """Puts the own place into the slot; wakes the writer when it changed."""
+        if me != self._me:
+            self._me = me
+            if me is not None and self._newest is not None:
+                self._is_news = True
+                self._wake()
+
+    def beat(self, now: float, after_s: float) -> None:
+        """Asks for a heartbeat when the last frame was taken `after_s` ago. now: monotonic seconds."""
+        if self._newest is not None and self._taken_at is not None and now - self._taken_at >= after_s:
+            self._is_heartbeat_due = True
+            self._wake()
+
+    def lose_identity(self, ending: Ending) -> None:
+        """The token is over or the session was logged out: a stream that was promised its own place ends."""
+        self.end(ending)
+
+    def end(self, ending: Ending) -> None:
+        """Ends the stream: the writer is woken and finds `ending`."""
+        if self.ending is None:
+            self.ending = ending
+            self._wake()
+
+    def take(self, now: float) -> list[bytes]:
+        """Empties the slot; returns the frames to write now (monotonic seconds), in this order; none: nothing new."""
+        newest = self._newest
+        if newest is None or not self.has_news:
+            return []
+        written = self._frames(newest) if self._is_news else [frames.heartbeat(newest, self._format)]
+        self._is_news = self._is_heartbeat_due = False
+        self._taken_at = now
+        self._sent = newest
+        self._sent_rows = newest.top(self.limit)
+        written[-1] = frames.with_me(written[-1], self._me, self._format)
+        return written
+
+    def _frames(self, newest: Snapshot) -> list[bytes]:
+        sent = self._sent
+        if sent is None:
+            if newest.is_exact and newest.version and newest.version == self._known_version:
+                return [frames.heartbeat(newest, self._format)]
+            return [frames.whole(newest, self.limit, self._format)]
+        if sent.period != newest.period:
+            last = newest.closed if newest.closed and newest.closed.period == sent.period else sent
+            closing = frames.whole(last, self.limit, self._format, closed=True)
+            return [closing, frames.whole(newest, self.limit, self._format)]
+        # Without a version of its own (Postgres), the base that a delta names would be ambiguous.
+        if self._deltas and sent.is_exact and newest.is_exact:
+            return [frames.delta(newest, self.limit, self._format, self._sent_rows, sent.version)]
+        return [frames.whole(newest, self.limit, self._format)]
