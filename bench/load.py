@@ -39,7 +39,8 @@ async def drive(calls: Sequence[Callable[[], Awaitable[int]]], in_flight: int) -
         nonlocal operations
         for call in todo:
             started = time.perf_counter()
-            operations += await call()
+            done = await call()
+            operations += done  # after the await: read before it, others' additions would be lost
             latencies.append((time.perf_counter() - started) * 1000)
 
     started = time.perf_counter()
