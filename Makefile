@@ -1,6 +1,6 @@
 # The two commands are `make up` and `make test`; a bare `make` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint proto proto-check
+.PHONY: help setup up test bench lint proto proto-check
 BIN := .venv/bin
 
 help:  ## Show this list
@@ -14,6 +14,9 @@ up: setup  ## Run the whole mesh on this machine until Ctrl-C
 
 test: setup lint  ## Check style, types, imports and the contract, then run all tests on real servers
 	$(BIN)/python -m pytest
+
+bench: setup  ## Measure what an update, one of a batch and a read cost, in CPU of all processes
+	$(BIN)/python -m bench
 
 lint: setup proto-check  ## Check style, types, imports and the contract
 	$(BIN)/ruff check .
