@@ -62,7 +62,8 @@ async def main(settings: StreamSettings) -> None:
 
         async def drain() -> None:
             sockets.close()
-            await hub.drain()
+            hub.drain()
+            door.drain()
 
         service = Service(
             stream_pb2.DESCRIPTOR.services_by_name["StreamService"],

@@ -88,6 +88,11 @@ class Hub:
         # Read again: the wait above may have seen a newer one, which must not be followed by an older.
         watcher.offer(await topic.current())
 
+    def is_watching(self, watcher: Watcher) -> bool:
+        """Whether the watcher is in."""
+        topic = self._topics.get(watcher.board)
+        return topic is not None and watcher in topic.watchers
+
     def leave(self, watcher: Watcher) -> None:
         """Stops watching; may be called twice."""
         topic = self._topics.get(watcher.board)
@@ -126,7 +131,7 @@ class Hub:
             for watcher in self.watchers:
                 watcher.beat(loop.time(), self._heartbeat_s)
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Ends every stream, each with the advice to reconnect, and takes no more."""
         self._ending = RESTART
         for watcher in self.watchers:

@@ -50,6 +50,7 @@ class Topic:
         self._reading = reading
         self._clock = clock
         self._period: Period | None = None
+        self._is_away = False
         self._read_at = float("-inf")  # loop time of the last good read
         self._tried = asyncio.Event()
         self._dirty = asyncio.Event()
@@ -95,16 +96,7 @@ class Topic:
     async def _keep_read(self) -> None:
         while True:
             self._dirty.clear()  # before the read: a hint that comes during it may speak of a later change
-            is_stale = True
-            try:
-                is_stale = await self._read()
-            except (*AWAY, asyncpg.PostgresError) as e:
-                log.warning(
-                    "A board could not be read",
-                    extra={"event": "board_unreadable", "board": self.name, "error": type(e).__name__},
-                )
-            except Exception:  # the task must live on: it serves everyone on this board
-                log.exception("Reading a board failed unexpectedly", extra={"event": "board_read_failed"})
+            is_stale = await self._try_to_read()
             self._tried.set()
             if is_stale:
                 await asyncio.sleep(self._pause_s(REREAD_S))
@@ -113,6 +105,22 @@ class Topic:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause_s(REREAD_S - READ_INTERVAL_S)):
                     await self._dirty.wait()
+
+    async def _try_to_read(self) -> bool:
+        try:
+            is_stale = await self._read()
+            self._is_away = False
+            return is_stale
+        except (*AWAY, asyncpg.PostgresError) as e:
+            if not self._is_away:  # once an outage, not once a second
+                log.warning(
+                    "A board could not be read",
+                    extra={"event": "board_unreadable", "board": self.name, "error": type(e).__name__},
+                )
+            self._is_away = True
+        except Exception:  # the task must live on: it serves everyone on this board
+            log.exception("Reading a board failed unexpectedly", extra={"event": "board_read_failed"})
+        return True
 
     def _pause_s(self, at_most_s: float) -> float:
         """Until the period's end, where the next board has to be shown at once, or shorter."""

@@ -65,6 +65,11 @@ class Door:
         response = picows.WSUpgradeResponse.create_error_response(status, error_body(refused), headers)
         return picows.WSUpgradeResponseWithListener(response, None)
 
+    def drain(self) -> None:
+        """Ends every connection, with the advice to reconnect."""
+        for connection in tuple(self.connections):
+            connection.end(endings.RESTART)
+
 
 async def listen(host: str, port: int, door: Door) -> asyncio.Server:
     """Returns a server that listens. Raises OSError when the port cannot be had."""
@@ -134,7 +139,7 @@ class Connection(picows.WSListener):
         """The client does not read: no frames, no answers, and the clock runs."""
         self._is_paused = True
         if self._transport is not None and not self._is_ended:
-            self._transport.underlying_transport.pause_reading()
+            self._transport.underlying_transport.pause_reading()  # what it says would have to be answered
             self._hung = self._loop.call_later(self._door.write_timeout_s, self.end, endings.SLOW_CONSUMER)
 
     def resume_writing(self) -> None:
@@ -142,8 +147,9 @@ class Connection(picows.WSListener):
         self._is_paused = False
         if self._hung is not None:
             self._hung.cancel()
-        if self._transport is not None and not self._transport.is_disconnected:
-            self._transport.underlying_transport.resume_reading()
+            self._hung = None
+            if self._transport is not None and not self._transport.is_disconnected:
+                self._transport.underlying_transport.resume_reading()
         self.flush()
 
     # Called by watchers.
@@ -247,24 +253,35 @@ class Connection(picows.WSListener):
 
     async def _watch(self, wishes: tuple[Wish, ...]) -> None:
         """Replaces the set: all of it or, where a board cannot be had, nothing of it."""
-        known = self._watchers
+        known, late = self._watchers, None
         watchers = {wish: known.get(wish) or self._watcher(wish) for wish in wishes}
         added = [watcher for wish, watcher in watchers.items() if wish not in known]
         try:
             for watcher in added:
-                await self._door.hub.join(watcher)
-        except BaseException as e:
-            is_late = isinstance(e, Refused) and e.reason is Reason.LEADERBOARD_UNAVAILABLE
-            if not is_late:
-                for watcher in added:
-                    self._door.hub.leave(watcher)
-                raise
-            self._refuse(e)  # type: ignore[arg-type]
+                late = await self._join(watcher) or late
+        except BaseException:
+            for watcher in added:
+                self._door.hub.leave(watcher)
+            raise
         for wish, watcher in known.items():
             if wish not in watchers:
                 self._door.hub.leave(watcher)
         self._watchers = watchers
         self.flush()
+        if late is not None:
+            self._refuse(late)
+
+    async def _join(self, watcher: Watcher) -> Refused | None:
+        """Returns the refusal of a board that will be shown once it can be read."""
+        try:
+            await self._door.hub.join(watcher)
+        except Refused as e:
+            if e.reason is not Reason.LEADERBOARD_UNAVAILABLE:
+                raise
+            if not self._door.hub.is_watching(watcher):
+                self.end(endings.TRY_AGAIN_LATER)
+            return e
+        return None
 
     def _watcher(self, wish: Wish) -> _Watcher:
         watcher = _Watcher(self, wish)

@@ -165,10 +165,13 @@ async def test_a_stream_with_own_place_ends_with_its_token(streams: Streams) -> 
 async def test_sigterm_tells_every_stream_to_reconnect(streams: Streams) -> None:
     watch = streams.watch()
     await watch.next()
-    async with streams.socket() as socket:
+    async with streams.socket() as socket, streams.socket() as idle:
         await socket.next()
+        await idle.next()
+        await idle.say(watch=[])
         os.kill(streams.running.pid, signal.SIGTERM)
         assert await socket.close_code() == endings.RESTART.close_code
+        assert await idle.close_code() == endings.RESTART.close_code
     refusal = to_error(await watch.refusal())
     assert (refusal.reason, refusal.retry_after_s) == ("SERVICE_AWAY", 1)
     assert await asyncio.wait_for(streams.running.ended(), WAIT_S) == 0

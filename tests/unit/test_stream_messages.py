@@ -18,6 +18,7 @@ from stream_svc.feed import parse_hint
 from stream_svc.handshake import PATH, error_body, refusal_of
 from stream_svc.messages import Assembler, Broken, Kind
 from stream_svc.wish import Wish
+from tests.services import TREE
 
 UPGRADE = {"upgrade": "websocket", "sec-websocket-version": "13"}
 
@@ -126,3 +127,10 @@ def test_every_ending_has_a_name_a_number_and_a_reason_of_its_own() -> None:
         assert ending.reason in CODES
         assert len(ending.text.encode()) <= 123  # what a close frame carries
         assert ending.close_code in {1002, 1007, 1009, 1012, 1013} or 4000 <= ending.close_code < 5000
+
+
+def test_the_page_on_streams_lists_every_ending() -> None:
+    page = (TREE / "docs/streams.md").read_text()
+    for ending in endings.ALL:
+        answer = "yes" if ending.reconnect else "no"
+        assert f"| {ending.name} | {ending.close_code} | {ending.reason} | {answer} |" in page
