@@ -16,6 +16,7 @@ from mesh.run import run
 from mesh.server import Access, Service, serve
 from scoreboard.v1 import stream_pb2
 from stream_svc import feed, websocket
+from stream_svc.connection import Shared
 from stream_svc.hub import Hub
 from stream_svc.service import StreamService
 from stream_svc.sessions import Sessions
@@ -56,7 +57,7 @@ async def main(settings: StreamSettings) -> None:
         await stack.enter_async_context(_running("feed", lambda: feed.follow(feed_client, hub.hint, hub.hint_all)))
         await stack.enter_async_context(_running("heartbeats", hub.keep_beating))
         await stack.enter_async_context(_running("sessions", lambda: sessions.keep_checking(hub)))
-        door = websocket.Door(hub, sessions, verifier, write_timeout_s=settings.stream_write_timeout_s)
+        door = websocket.Door(Shared(hub, sessions, verifier, settings.stream_write_timeout_s))
         sockets = await websocket.listen(settings.host, settings.stream_http_port, door)
         stack.callback(sockets.close)
 
