@@ -10,10 +10,13 @@ It keeps one session: access tokens are renewed before they end, by signed refre
 repeated, an update with the same nonce: whatever happened to the first try, it counts once.
 """
 
+import asyncio
 import base64
 import os
+import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -36,6 +39,7 @@ from scoreboard.v1 import (
 CALL_TIMEOUT_S = 5.0  # the gateway's own for updates, so that it answers first
 TRIES = 4
 RENEW_BEFORE_S = 30.0  # of an access token's end; covers clocks that differ and slow networks
+RECONNECT_WITHIN_S = 1.0  # at random, so that the watchers of a service that restarts do not come all at once
 
 R = TypeVar("R")
 
@@ -76,7 +80,8 @@ class Client:
         self._boards = leaderboard_pb2_grpc.LeaderboardServiceStub(self._channel)
         self._streams = stream_pb2_grpc.StreamServiceStub(self._channel)
         self._session: auth_pb2.Session | None = None
-        self._renew_at = 0.0  # time.monotonic()
+        self._renew_at = 0.0  # time.time(), which goes on while a machine sleeps
+        self._renewing = asyncio.Lock()
         self._clock_ahead_ms = 0.0  # server's clock minus ours
 
     async def __aenter__(self) -> Self:
@@ -107,18 +112,23 @@ class Client:
         """Creates an account and logs in. Raises ScoreboardError, e.g. USERNAME_TAKEN."""
         request = auth_pb2.RegisterRequest(username=username, password=password)
         # Not repeated by itself: a lost answer would come back as USERNAME_TAKEN.
-        return self.resume(await _once(self._auth.Register(request, timeout=CALL_TIMEOUT_S)))
+        return self._begin(await _once(self._auth.Register(request, timeout=CALL_TIMEOUT_S)))
 
     async def login(self, username: str, password: str) -> auth_pb2.Session:
         """Starts a session. Raises ScoreboardError, e.g. BAD_CREDENTIALS."""
         request = auth_pb2.LoginRequest(username=username, password=password)
-        return self.resume(await _repeat(lambda: self._auth.Login(request, timeout=CALL_TIMEOUT_S)))
+        return self._begin(await _repeat(lambda: self._auth.Login(request, timeout=CALL_TIMEOUT_S)))
 
     def resume(self, session: auth_pb2.Session) -> auth_pb2.Session:
         """Takes a session that was kept; its access token is renewed when it is needed and over."""
         self._session = session
-        self._renew_at = time.monotonic() + session.expires_in - RENEW_BEFORE_S
+        self._renew_at = session.server_time / 1000 + session.expires_in - RENEW_BEFORE_S
+        return session
+
+    def _begin(self, session: auth_pb2.Session) -> auth_pb2.Session:
         self._clock_ahead_ms = session.server_time - time.time() * 1000
+        self._session = session
+        self._renew_at = time.time() + session.expires_in - RENEW_BEFORE_S
         return session
 
     async def refresh(self) -> auth_pb2.Session:
@@ -127,7 +137,7 @@ class Client:
         # Signed, so that a repeat after a lost answer gets the same tokens in place of a revoked session.
         signature = signing.sign(self._signing_key(), signing.refresh_payload(token))
         request, metadata = auth_pb2.RefreshRequest(refresh_token=token), (("x-signature", signature),)
-        return self.resume(
+        return self._begin(
             await _repeat(lambda: self._auth.Refresh(request, metadata=metadata, timeout=CALL_TIMEOUT_S))
         )
 
@@ -179,22 +189,37 @@ class Client:
 
         Heartbeats are left out. Raises ScoreboardError for what a reconnect cannot mend, e.g. UNKNOWN_BOARD.
         """
-        version = 0.0
-        async for attempt in stamina.retry_context(on=_is_passing, attempts=None, timeout=None, wait_max=5.0):
-            with attempt:
-                request = stream_pb2.WatchLeaderboardRequest(board=board, limit=limit, version=version)
-                try:
-                    async for frame in self._streams.WatchLeaderboard(request):
-                        version = frame.version
-                        if not frame.heartbeat:
-                            yield frame
-                except grpc.aio.AioRpcError as e:
-                    raise to_error(e) from None
+        request = stream_pb2.WatchLeaderboardRequest(board=board, limit=limit)
+        while True:
+            async for attempt in stamina.retry_context(on=_is_passing, attempts=None, timeout=None, wait_max=5.0):
+                with attempt:
+                    async with aclosing(self._frames(request)) as frames:
+                        async for frame in frames:
+                            request.version = frame.version  # a reconnect gets nothing that is shown already
+                            if not frame.heartbeat:
+                                yield frame
+            # A stream that had worked: the waits begin anew.
+            await asyncio.sleep(random.uniform(0, RECONNECT_WITHIN_S))  # noqa: S311 -- no secret
+
+    async def _frames(
+        self, request: stream_pb2.WatchLeaderboardRequest
+    ) -> AsyncGenerator[stream_pb2.LeaderboardUpdate, None]:
+        """Yields one stream's frames. Raises ScoreboardError, but ends when a stream that had worked breaks."""
+        has_worked = False
+        try:
+            async for frame in self._streams.WatchLeaderboard(request):
+                has_worked = True
+                yield frame
+        except grpc.aio.AioRpcError as e:
+            error = to_error(e)
+            if not (has_worked and _is_passing(error)):
+                raise error from None
 
     async def _fresh_session(self) -> auth_pb2.Session:
-        if self.session and time.monotonic() >= self._renew_at:
-            await self.refresh()
-        return self.session
+        async with self._renewing:
+            if self.session and time.time() >= self._renew_at:
+                await self.refresh()
+            return self.session
 
     def _signing_key(self) -> bytes:
         text = self.session.signing_key
@@ -209,7 +234,7 @@ def to_error(error: grpc.aio.AioRpcError) -> ScoreboardError:
     for detail in status_pb2.Status.FromString(details if isinstance(details, bytes) else b"").details:
         detail.Unpack(info)
         detail.Unpack(retry)
-    delay_s = float(retry.retry_delay.seconds) if retry.HasField("retry_delay") else None
+    delay_s = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
     if delay_s is None:  # the gateway's own refusals say it in HTTP's header
         delay_s = next((float(value) for key, value in trailers if key == "retry-after"), None)
     return ScoreboardError(info.reason, error.details() or "", error.code(), delay_s, dict(info.metadata))

@@ -1,16 +1,19 @@
 """The demo: players who sign up and play through the gateway like real clients, at the pace that its limits allow.
 
-Counts ok, refused (an answer that says no), failed (an answer that should not be) and unknown (no answer, though the
-same nonce was repeated). A 429 is waited out, with the same nonce, and counted as refused.
+Counts ok, refused (a limit or a rule of the game said no), failed (an answer that should not be) and unknown (no
+answer, though the same nonce was repeated). A 429 is waited out, with the same nonce, and counted as refused.
 """
 
 import asyncio
+import contextlib
 import json
+import math
 import os
 import random
 import secrets
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +21,7 @@ import grpc
 from google.protobuf import json_format
 
 from scoreboard.client import Client, ScoreboardError
-from scoreboard.v1 import auth_pb2
+from scoreboard.v1 import auth_pb2, score_pb2
 
 #: What players do, by how often: catalogue names and weights.
 ACTIONS = {"win-round": 3, "collect-coin": 6, "daily-bonus": 1}
@@ -43,6 +46,11 @@ NAMES = (
     "Pia",
 )
 
+#: What a player who keeps to the rules may be told; any other refusal is a fault of the mesh or of the demo.
+REFUSALS = frozenset({"RATE_LIMITED", "COOLDOWN", "CAP_REACHED", "QUEUE_FULL", "BANNED"})
+SETTLE_WITHIN_S = 10.0  # an update that is PENDING after a worker's crash comes to its end within a few seconds
+SETTLE_POLL_S = 0.25
+
 _UNKNOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -56,13 +64,14 @@ class Tally:
 
     def summary(self) -> dict[str, float]:
         """Returns ok, refused, failed, unknown and the p50 and p99 of answered updates in milliseconds."""
-        ordered = sorted(self.latencies_ms) or [0.0]
-
-        def percentile(share: float) -> float:
-            return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)
-
         counts = {name: self.counts[name] for name in ("ok", "refused", "failed", "unknown")}
-        return {**counts, "p50_ms": percentile(0.50), "p99_ms": percentile(0.99)}
+        ordered = sorted(self.latencies_ms)
+        return {**counts, "p50_ms": percentile(ordered, 0.50), "p99_ms": percentile(ordered, 0.99)}
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Returns the smallest value that at least this share of them does not exceed, to a tenth; 0 of none."""
+    return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 1) if ordered else 0.0
 
 
 class Roster:
@@ -88,17 +97,19 @@ class Roster:
         part.replace(self._path)
 
 
-async def sign_in(client: Client, roster: Roster, player: dict[str, str] | None, tally: Tally) -> None:
-    """Signs a kept player in, by session or password, or without one a new player up."""
+async def sign_in(client: Client, roster: Roster, player: dict[str, str] | None, tally: Tally) -> dict[str, str]:
+    """Signs a kept player in, by session or password, or without one a new player up; returns the player.
+
+    Waits a rate limit out. Raises ScoreboardError.
+    """
     while True:
         try:
             if player is None:
                 username = f"{random.choice(NAMES)}-{secrets.token_hex(3)}"  # noqa: S311 -- a name, not a secret
                 password = secrets.token_urlsafe(16)
-                session = await client.register(username, password)
-                player = roster.add(username, password)
-            else:
-                session = await _resume(client, player)
+                await client.register(username, password)
+                return roster.add(username, password)
+            await _resume(client, player)
         except ScoreboardError as e:
             if e.retry_after_s is None:
                 raise
@@ -106,50 +117,73 @@ async def sign_in(client: Client, roster: Roster, player: dict[str, str] | None,
             tally.reasons[e.reason] += 1
             await asyncio.sleep(e.retry_after_s)
         else:
-            player["session"] = json_format.MessageToJson(session, indent=None)
-            return
+            return player
 
 
-async def _resume(client: Client, player: dict[str, str]) -> auth_pb2.Session:
-    if kept := player.get("session"):
+def keep_session(client: Client, player: dict[str, str]) -> None:
+    """Keeps the client's session with the player, for the next run."""
+    player["session"] = json_format.MessageToJson(client.session, indent=None)
+
+
+async def _resume(client: Client, player: dict[str, str]) -> None:
+    if kept := player.pop("session", None):
         client.resume(json_format.Parse(kept, auth_pb2.Session()))
         try:
-            return await client.refresh()
-        except ScoreboardError:
-            player.pop("session")  # over or revoked: the password starts another
-    return await client.login(player["username"], player["password"])
-
-
-async def play(client: Client, tally: Tally, until: float) -> None:
-    """Plays until time.monotonic() reaches `until`: an action, its outcome, a pause."""
-    while time.monotonic() < until:
-        action = random.choices(list(ACTIONS), weights=list(ACTIONS.values()))[0]  # noqa: S311
-        await _one_update(client, action, tally, until)
-        await asyncio.sleep(min(random.uniform(*PAUSE_S), max(0.0, until - time.monotonic())))  # noqa: S311
-
-
-async def _one_update(client: Client, action: str, tally: Tally, until: float) -> None:
-    nonce = client.nonce()
-    while True:
-        started, wait_s = time.monotonic(), None
-        try:
-            await client.update(action, nonce=nonce)
-        except ScoreboardError as e:
-            outcome = _classify(e)
-            tally.reasons[e.reason or e.code.name] += 1
-            if e.reason == "RATE_LIMITED":  # the action was not recorded: it may yet count
-                wait_s = e.retry_after_s
-        else:
-            outcome = "ok"
-            tally.latencies_ms.append((time.monotonic() - started) * 1000)
-        tally.counts[outcome] += 1
-        if wait_s is None or time.monotonic() + wait_s > until:
+            await client.refresh()
             return
-        await asyncio.sleep(wait_s)
+        except ScoreboardError:
+            pass  # over or revoked: the password starts another
+    await client.login(player["username"], player["password"])
+
+
+async def play(client: Client, tally: Tally, over: asyncio.Event) -> None:
+    """Plays until the game is over: an action, its outcome, a pause."""
+    while not over.is_set():
+        action = random.choices(list(ACTIONS), weights=list(ACTIONS.values()))[0]  # noqa: S311
+        await _one_update(client, action, tally, over)
+        await _pause(over, random.uniform(*PAUSE_S))  # noqa: S311
+
+
+async def _one_update(client: Client, action: str, tally: Tally, over: asyncio.Event) -> None:
+    nonce = client.nonce()
+    while not over.is_set():
+        started = time.monotonic()
+        try:
+            update = await client.update(action, nonce=nonce)
+            latency_ms = (time.monotonic() - started) * 1000
+            outcome = _outcome(await _settled(client, update))
+        except ScoreboardError as e:
+            tally.counts[_classify(e)] += 1
+            tally.reasons[e.reason or e.code.name] += 1
+            if e.reason != "RATE_LIMITED":
+                return
+            await _pause(over, e.retry_after_s or 1.0)  # the action was not recorded: it may yet count
+        else:
+            tally.counts[outcome] += 1
+            tally.latencies_ms.append(latency_ms)
+            return
+
+
+async def _settled(client: Client, update: score_pb2.UpdateScoreResponse) -> score_pb2.UpdateScoreResponse:
+    """Asks for the outcome of an update that is accepted but not yet decided, for a while."""
+    give_up_at = time.monotonic() + SETTLE_WITHIN_S
+    while update.status == score_pb2.PENDING and time.monotonic() < give_up_at:
+        await asyncio.sleep(SETTLE_POLL_S)
+        update = await client.get_update(update.update_id)
+    return update
+
+
+def _outcome(update: score_pb2.UpdateScoreResponse) -> str:
+    outcomes = {score_pb2.APPLIED: "ok", score_pb2.REFUSED: "refused", score_pb2.PENDING: "unknown"}
+    return outcomes.get(update.status, "failed")
 
 
 def _classify(error: ScoreboardError) -> str:
-    if error.code in _UNKNOWN:
-        return "unknown"
-    refusals = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.PERMISSION_DENIED)
-    return "refused" if error.code in refusals else "failed"
+    if error.reason in REFUSALS:
+        return "refused"
+    return "unknown" if error.code in _UNKNOWN else "failed"
+
+
+async def _pause(over: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(over.wait(), seconds)

@@ -6,6 +6,7 @@ Data goes to stdout, notes to stderr; what went wrong is a sentence and its cure
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from typing import Any
@@ -62,6 +63,8 @@ def scoreboard() -> None:
 
 def main() -> None:
     """Run the command line; the entry point of `scoreboard`."""
+    # The client's library logs each repeat: of use to a program, noise between the lines of a command.
+    logging.getLogger("stamina").addHandler(logging.NullHandler())
     try:
         app()
     except ModuleNotFoundError as error:

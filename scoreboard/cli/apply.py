@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def apply(
     file: Annotated[Path, typer.Argument(help="The catalogue's file.")] = Path("scoreboard.toml"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", envvar="SCOREBOARD_DRY_RUN", help="Show what would change, and change nothing.")
+    ] = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Apply the catalogue of actions and boards: a diff, and the revision that holds then."""

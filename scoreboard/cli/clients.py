@@ -32,9 +32,14 @@ def _clients() -> None:
 def create(
     name: Annotated[str, typer.Argument(help="The client's id: lower-case letters, digits, dot, dash, underscore.")],
     actions: Annotated[
-        str | None, typer.Option(help="The actions that it may report, with commas between; all when not given.")
+        str | None,
+        typer.Option(
+            envvar="SCOREBOARD_ACTIONS", help="The actions that it may report, with commas between; all when not given."
+        ),
     ] = None,
-    rate: Annotated[int, typer.Option(min=1, max=RATE_MAX, help="Updates a second that it may send.")] = 1000,
+    rate: Annotated[
+        int, typer.Option(min=1, max=RATE_MAX, envvar="SCOREBOARD_RATE", help="Updates a second that it may send.")
+    ] = 1000,
     as_json: AsJson = False,
     data: Data = DEFAULT_DATA,
 ) -> None:

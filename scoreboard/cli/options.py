@@ -10,4 +10,4 @@ import typer
 DEFAULT_DATA = Path(".scoreboard")
 
 Data = Annotated[Path, typer.Option(envvar="SCOREBOARD_DATA", help="The folder that holds all state of the mesh.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", envvar="SCOREBOARD_JSON", help="Print JSON, for programs.")]

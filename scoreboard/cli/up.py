@@ -23,10 +23,13 @@ from scoreboard.local.trouble import Trouble
 
 FREE_BYTES_MIN = 300 * 1024 * 1024  # Postgres' first WAL and RabbitMQ's own alarm need about two thirds of it
 TAIL_POLL_S = 0.1
+DETACH_VARIABLE = "SCOREBOARD_DETACH"
 
 
 def up(
-    detach: Annotated[bool, typer.Option("--detach", help="Return when the mesh is ready; it runs on.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", envvar=DETACH_VARIABLE, help="Return when the mesh is ready; it runs on.")
+    ] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, envvar="SCOREBOARD_PORT", help="The gateway's port.")] = 8080,
     data: Data = DEFAULT_DATA,
     updates_per_minute: Annotated[
@@ -105,9 +108,12 @@ def _run_detached(options: Options) -> None:
     argv = [sys.executable, "-m", "scoreboard.cli", "up", "--data", str(options.data), "--port", str(options.port)]
     argv += ["--updates-per-minute", str(limits.updates_per_minute)]
     argv += ["--logins-per-minute", str(limits.logins_per_minute)]
+    environment = {name: value for name, value in os.environ.items() if name != DETACH_VARIABLE}
     with log.open("ab") as output:
         shown = output.tell()
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        child = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
+        )
     try:
         code = _show_until_ready(child, options.data, log, shown)
     except KeyboardInterrupt:
