@@ -42,7 +42,8 @@ async def run(
 ) -> list[score_pb2.UpdateScoreResponse]:
     """Returns the outcome of each. Raises Refused(BROKER_AWAY) when the broker takes nothing."""
     now_ms = time.time_ns() // 1_000_000
-    items = [await _check(request, client, checks, now_ms) for request in requests]
+    since = time.monotonic()  # one look of the catalogue serves all unknown actions of the batch
+    items = [await _check(request, client, checks, now_ms, since) for request in requests]
     asked = [(item, *updates.ask(item)) for item in items if isinstance(item, Update)]
     waits: list[Awaitable[Result | None]] = []
     for update, age, answer in asked:
@@ -59,9 +60,11 @@ async def run(
     return [_response(item, next(results)) if isinstance(item, Update) else refused_item(None, item) for item in items]
 
 
-async def _check(request: score_pb2.UpdateScoreRequest, client: TrustedClient, checks: Checks, now_ms: int) -> _Item:
+async def _check(
+    request: score_pb2.UpdateScoreRequest, client: TrustedClient, checks: Checks, now_ms: int, since: float
+) -> _Item:
     try:
-        return await checks.client_update(request, client, now_ms)
+        return await checks.client_update(request, client, now_ms, since)
     except Refused as e:
         return e
 

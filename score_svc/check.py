@@ -61,14 +61,16 @@ class Checks:
         )
         return Update(asked, parsed, is_expired), action
 
-    async def client_update(self, request: score_pb2.UpdateScoreRequest, client: TrustedClient, now_ms: int) -> Update:
-        """Returns an update that a trusted client reports. Raises Refused."""
+    async def client_update(
+        self, request: score_pb2.UpdateScoreRequest, client: TrustedClient, now_ms: int, since: float
+    ) -> Update:
+        """Returns an update that a trusted client reports, by a catalogue as of `since` or later. Raises Refused."""
         user_id, action_id, text = request.user_id, request.action_id, request.nonce
         value = _check_fields(request)
         parsed = nonce.parse(text)
         if parsed.is_issued:
             raise Refused(Reason.NONCE_MALFORMED, "A batch takes nonces that the client made: c. and a UUIDv7.")
-        action = await self.catalogue.action(action_id)
+        action = await self.catalogue.action(action_id, since)
         if action is None:
             raise fields.unknown_action(action_id)
         if client.actions is not None and action_id not in client.actions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,7 +36,7 @@ from tests.scoring import (
     update_id_of,
 )
 from tests.servers import PostgresServer, RabbitmqServer, RedisServer
-from tests.waiting import eventually
+from tests.waiting import SCALE, eventually
 
 some = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -429,11 +429,15 @@ async def test_an_action_that_was_just_made_is_found(world: Scoring) -> None:
     await world.bench.pool.execute(
         "INSERT INTO actions (action_id, points, revision) SELECT $1, 7, max(revision) FROM actions", name
     )
+    assert (await world.issue(player, name)).nonce
 
-    async def is_known() -> bool:
-        return (await world.issue(player, name)).nonce != ""
 
-    await eventually(known(is_known), 5, "the new action")
+async def test_unknown_actions_cost_the_database_few_looks(world: Scoring) -> None:
+    player = await world.player()
+    started = time.monotonic()
+    reasons = await asyncio.gather(*(world.refusal(world.issue(player, f"no-{n}")) for n in range(200)))
+    assert set(reasons) == {"UNKNOWN_ACTION"}
+    assert time.monotonic() - started < 5 * SCALE  # one by one with a pause each they would take 40 s
 
 
 async def maybe(call: Awaitable[pb.UpdateScoreResponse]) -> pb.UpdateScoreResponse | None:
@@ -444,20 +448,6 @@ async def maybe(call: Awaitable[pb.UpdateScoreResponse]) -> pb.UpdateScoreRespon
         reason = e.reason
     assert reason not in ("", "INTERNAL")
     return None
-
-
-def known(condition: Callable[[], Any]) -> Callable[[], Any]:
-    """A refusal means "not yet"."""
-
-    async def ask() -> bool:
-        try:
-            return bool(await condition())
-        except Exception as error:
-            if getattr(error, "reason", "") != "UNKNOWN_ACTION":
-                raise
-            return False
-
-    return ask
 
 
 async def until_settled(world: Scoring, player: Player, update_id: str) -> pb.UpdateScoreResponse:
