@@ -15,7 +15,7 @@ import base64
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeVar
@@ -184,7 +184,7 @@ class Client:
         request = leaderboard_pb2.GetRankRequest(user_id=user_id or self.user_id, board=board, period=period)
         return await _repeat(lambda: self._boards.GetRank(request, timeout=CALL_TIMEOUT_S))
 
-    async def watch(self, limit: int = 10, *, board: str = "all") -> AsyncIterator[stream_pb2.LeaderboardUpdate]:
+    async def watch(self, limit: int = 10, *, board: str = "all") -> AsyncGenerator[stream_pb2.LeaderboardUpdate, None]:
         """Yields the board at once and after each change, reconnecting when the stream breaks.
 
         Heartbeats are left out. Raises ScoreboardError for what a reconnect cannot mend, e.g. UNKNOWN_BOARD.
@@ -212,7 +212,8 @@ class Client:
                 yield frame
         except grpc.aio.AioRpcError as e:
             error = to_error(e)
-            if not (has_worked and _is_passing(error)):
+            # Without a reason the way broke, not the call: the gateway resets a stream whose service died (INTERNAL).
+            if not (has_worked and (_is_passing(error) or error.reason in ("", "SLOW_CONSUMER"))):
                 raise error from None
 
     async def _fresh_session(self) -> auth_pb2.Session:

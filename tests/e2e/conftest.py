@@ -25,7 +25,7 @@ from scoreboard.local.program import Program, Running
 from tests import servers
 from tests.e2e.protocols import Protocols
 from tests.e2e.refusing import ISSUER
-from tests.meshes import new_mesh
+from tests.meshes import Mesh, new_mesh
 from tests.services import TREE
 
 UPDATES_PER_MINUTE = 2  # the shield lets six times that through: 12
@@ -117,16 +117,22 @@ async def guarded(servers_folder: Path) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture(scope="session")
-async def mesh(servers_folder: Path) -> AsyncIterator[Protocols]:
+async def running(servers_folder: Path) -> AsyncIterator[Mesh]:
     """The whole mesh, started and stopped as a user does; its tests each bring players of their own."""
     own = new_mesh(servers_folder / "mesh")
     await own.up("--logins-per-minute", "1000")
     try:
-        async with (
-            httpx.AsyncClient(base_url=own.url, timeout=20) as http,
-            grpc.aio.insecure_channel(own.url.removeprefix("http://")) as channel,
-        ):
-            yield Protocols(http, channel, state.require(own.data).ports)
+        yield own
     finally:
         done = await own.down()
         assert done.code == 0, done.err
+
+
+@pytest.fixture(scope="session")
+async def mesh(running: Mesh) -> AsyncIterator[Protocols]:
+    """The whole mesh, by its protocols."""
+    async with (
+        httpx.AsyncClient(base_url=running.url, timeout=20) as http,
+        grpc.aio.insecure_channel(running.url.removeprefix("http://")) as channel,
+    ):
+        yield Protocols(http, channel, state.require(running.data).ports)
