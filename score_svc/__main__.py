@@ -43,10 +43,7 @@ async def main(settings: ScoreSettings) -> None:
         stack.push_async_callback(connection.close)
         connection.start()
         publisher = Publisher(connection, desk.on_reply)
-        # Quiet: nothing is on its way but what waits to be handed over.
-        hand_over = HandOver(
-            publisher, desk.fail, lambda waiting: desk.count <= waiting, settings.score_answer_budget_s
-        )
+        hand_over = HandOver(publisher, desk.fail, lambda: desk.count, settings.score_answer_budget_s)
         stack.push_async_callback(hand_over.close)
         verifier = TokenVerifier(settings.jwks_url, settings.issuer, settings.audience)
         stack.push_async_callback(verifier.close)
