@@ -50,6 +50,7 @@ class Applied:
     parked: list[tuple[Job, str]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     names: list[UserName] = field(default_factory=list)
+    closes_at: dict[BoardKey, datetime | None] = field(default_factory=dict)  # of the periods that were looked up
 
 
 class Applier:
@@ -75,6 +76,7 @@ class Applier:
             async with self._pool.acquire() as conn, conn.transaction():
                 await self._apply(conn, good, catalogue, applied)
                 points.reached("worker.before_commit")
+            self._closes_at |= applied.closes_at  # only now: a period's row that was undone has to be made again
         applied.parked += parked
         applied.results |= {job.update_id: parked_result(job, reason) for job, reason in parked}
         return applied
@@ -103,7 +105,7 @@ class Applier:
         applied.results, applied.parked = decided.results, list(decided.parked)
         touched: list[Entry] = []
         if decided.rows and applied_at is not None:
-            touched = await self._write(conn, decided, catalogue, applied_at)
+            touched = await self._write(conn, decided, catalogue, applied_at, applied)
         again = await _read_again(conn, known.ledger.values(), catalogue)
         # Both are as this transaction leaves them, so which of two equal keys stays does not matter.
         applied.entries = list({(entry.board, entry.user_ref): entry for entry in (*again, *touched)}.values())
@@ -111,7 +113,7 @@ class Applier:
         applied.names = [user.name for user in users if user.user_ref in shown]
 
     async def _write(
-        self, conn: Connection, decided: Decided, catalogue: Catalogue, applied_at: datetime
+        self, conn: Connection, decided: Decided, catalogue: Catalogue, applied_at: datetime, applied: Applied
     ) -> list[Entry]:
         rows = decided.rows
         added = await ledger.add_rows(conn, rows, revision=catalogue.revision, applied_at=applied_at)
@@ -119,7 +121,8 @@ class Applier:
             raise TakenElsewhere
         changes = [row.change for row in rows if row.outcome is Outcome.APPLIED]
         boards = catalogue.boards.values()
-        closes_at = await self._closing_times(conn, boards_touched(boards, changes), catalogue)
+        applied.closes_at = await self._closing_times(conn, boards_touched(boards, changes), catalogue)
+        closes_at = self._closes_at | applied.closes_at
         entries = await ledger.put_entries(conn, fold(boards, changes, applied_at=applied_at, closes_at=closes_at))
         if DEFAULT_BOARD in catalogue.boards:
             all_time = catalogue.boards[DEFAULT_BOARD].board_id
@@ -131,16 +134,15 @@ class Applier:
 
     async def _closing_times(
         self, conn: Connection, keys: Iterable[BoardKey], catalogue: Catalogue
-    ) -> Mapping[BoardKey, datetime | None]:
-        if missing := [key for key in keys if key not in self._closes_at]:
-            by_id = {board.board_id: board for board in catalogue.boards.values()}
-            boards = [(by_id[key.board_id], key) for key in missing]
-            wanted = [(board.board_id, board, board.period_at(_inside(key))) for board, key in boards]
-            found = {stored.board: stored.closes_at for stored in await ensure_periods(conn, wanted)}
-            # Made in this transaction, a row may yet be undone: then it is made again, with the same closing time
-            # unless the catalogue gave the board another grace meanwhile, and rows decide by what they were told.
-            self._closes_at |= found
-        return self._closes_at
+    ) -> dict[BoardKey, datetime | None]:
+        """Returns when the periods close that are not known yet; makes their rows where there are none."""
+        missing = [key for key in keys if key not in self._closes_at]
+        if not missing:
+            return {}
+        by_id = {board.board_id: board for board in catalogue.boards.values()}
+        boards = [(by_id[key.board_id], key) for key in missing]
+        wanted = [(board.board_id, board, board.period_at(_inside(key))) for board, key in boards]
+        return {stored.board: stored.closes_at for stored in await ensure_periods(conn, wanted)}
 
 
 def _inside(key: BoardKey) -> datetime:
