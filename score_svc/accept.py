@@ -159,10 +159,10 @@ class Acceptor:
         values = [result.SerializeToString() for result in results]
         try:
             await self._run(_SETTLE, [("EVALSHA", _SETTLE.sha, len(claims), *claims, CLAIM_LIFE_S, *values)])
-        except RedisError as e:
-            log.warning("Results were not kept", extra={"event": "settle_failed", "error": type(e).__name__})
         except AWAY:
             self._failed()
+        except RedisError as e:
+            log.warning("Results were not kept", extra={"event": "settle_failed", "error": type(e).__name__})
 
     async def _flush(self) -> None:
         try:
@@ -180,7 +180,7 @@ class Acceptor:
             return [_ANSWERED_AWAY] * len(commands)
         try:
             replies = await self._run(_ACCEPT, commands)
-        except AWAY:
+        except (RedisError, OSError):  # whatever it is, those who wait must hear of it
             self._failed()
             return [_ANSWERED_AWAY] * len(commands)
         self._breaker.worked()

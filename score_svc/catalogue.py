@@ -113,7 +113,7 @@ class CatalogueCache:
             async with self._pool.acquire() as conn:
                 catalogue = await load_catalogue(conn)
                 rows = await conn.fetch(_SQL["clients"])
-        except AWAY as e:
+        except (*AWAY, asyncpg.PostgresError) as e:  # whatever it is, the task must live on
             log.warning("Catalogue not read", extra={"event": "catalogue_away", "error": type(e).__name__})
             return
         self._actions = catalogue.actions

@@ -81,7 +81,7 @@ class LedgerReader:
             if not task.done():
                 raise TimeoutError("Postgres does not answer")
             result = task.result()
-        except AWAY as e:
+        except (*AWAY, asyncpg.PostgresError) as e:  # a schema under way, a right that lacks: no answer either
             self._breaker.failed()
             raise LedgerAway(str(e)) from e
         self._breaker.worked()
@@ -96,18 +96,15 @@ class LedgerReader:
         try:
             while self._waiting:
                 asked, self._waiting = self._waiting, {}
-                rows: Mapping[UUID, Row] | None = None
-                error: LedgerAway | None = None
                 try:
                     rows = await self.outcomes(list(asked))
-                except LedgerAway as e:
-                    error = e
-                for update_id, future in asked.items():
-                    if rows is not None:
-                        future.set_result(rows.get(update_id))
-                    else:
-                        future.set_exception(LedgerAway(str(error)))
+                except Exception as e:  # whatever it is, those who wait must hear of it
+                    for future in asked.values():
+                        future.set_exception(LedgerAway(str(e)) if isinstance(e, LedgerAway) else e)
                         future.exception()  # its asker may have left
+                else:
+                    for update_id, future in asked.items():
+                        future.set_result(rows.get(update_id))
         finally:
             self._flusher = None
 
