@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from auth_svc.rotation import CLOCK_SKEW_S
 from auth_svc.store import Store
@@ -59,7 +60,7 @@ class DenyList:
                 if checks % REMOVE_INTERVAL == 0:
                     await self._store.remove_ended(REMOVED_AT_ONCE)
                 checks += 1
-            except (*redis.AWAY, *postgres.AWAY, asyncpg.PostgresError) as e:
+            except (RedisError, *postgres.AWAY, asyncpg.PostgresError) as e:  # whatever it is, the task must live on
                 log.warning("Deny-list is not kept", extra={"event": "deny_list_away", "error": type(e).__name__})
             await asyncio.sleep(CHECK_INTERVAL_S)
 

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable
 
 import redis.asyncio
-from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, TimeoutError
+from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
 
 TIMEOUT_S = 0.25  # views and guards: Postgres answers instead, so a slow Redis is worth little waiting
 POOL_SIZE = 64
 
-#: Errors that mean Redis is away rather than that we asked wrongly.
-AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+#: Errors that mean Redis is away, or takes no writes (it evicts nothing), rather than that we asked wrongly.
+AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError)
 
 
 def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> "redis.asyncio.Redis":

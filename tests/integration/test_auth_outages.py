@@ -119,6 +119,30 @@ async def test_without_redis_players_come_and_go_and_guessing_is_still_slowed(
         assert await eventually(lambda: client.exists(f"sb:deny:{sid}"), what="the logout's way into the deny-list")
 
 
+async def test_with_a_full_redis_players_come_and_go_and_the_deny_list_is_filled_later(
+    database: Database, redis_view: RedisServer, master_keys: Path, tmp_path: Path
+) -> None:
+    async with (
+        redis.asyncio.Redis.from_url(redis_view.url()) as client,
+        instance(database.url("auth_svc"), redis_view.url("auth_svc"), master_keys, tmp_path) as one,
+    ):
+        await one.auth.Register(pb.RegisterRequest(username="edda", password=PASSWORD))
+        await client.flushall()  # the keeper has to write while nothing can be written
+        await client.config_set("maxmemory", 1)
+        try:
+            session = await one.auth.Login(pb.LoginRequest(username="edda", password=PASSWORD))
+            sid = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
+            assert (await one.auth.Logout(pb.LogoutRequest(refresh_token=session.refresh_token))).success
+
+            def has_failed() -> bool:
+                return any("deny_list_away" in log.read_text() for log in tmp_path.rglob("*.log"))
+
+            await eventually(has_failed, what="a check of the deny-list that meets the full Redis")
+        finally:
+            await client.config_set("maxmemory", 0)
+        assert await eventually(lambda: client.exists(f"sb:deny:{sid}"), what="the logout's way into the deny-list")
+
+
 async def test_without_postgres_logins_wait_and_keys_are_still_served(
     database: Database, redis_view: RedisServer, master_keys: Path, tmp_path: Path
 ) -> None:
