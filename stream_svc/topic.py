@@ -159,7 +159,10 @@ class Topic:
             self._moved.clear()
             began = loop.time()
             waiting = [watcher for watcher in self.watchers if watcher.identity is not None]
-            await asyncio.gather(*(self._tell_places(waiting[i::PLACES_AT_ONCE]) for i in range(PLACES_AT_ONCE)))
+            try:
+                await asyncio.gather(*(self._tell_places(waiting[i::PLACES_AT_ONCE]) for i in range(PLACES_AT_ONCE)))
+            except Exception:  # the task must live on: it serves everyone on this board
+                log.exception("Telling own places failed unexpectedly", extra={"event": "places_failed"})
             await asyncio.sleep(max(READ_INTERVAL_S, (loop.time() - began) * (1 / PLACES_SHARE - 1)))
 
     async def _tell_places(self, watchers: list[Watcher]) -> None:

@@ -1,0 +1,51 @@
+"""A watched board goes on after an error that nobody thought of."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from board.catalogue import Board
+from board.entry import BoardKey
+from board.read import Page, Place, Row
+from board.reading import BoardReading
+from mesh.identity import Identity
+from stream_svc.frames import Format
+from stream_svc.snapshot import Me
+from stream_svc.topic import Topic
+from stream_svc.watcher import Watcher
+from tests.waiting import eventually
+
+ADA = Row(1, "ada", "Ada", 50)
+
+
+class Reading:
+    """A board with one row, whose first own place cannot be told."""
+
+    def __init__(self) -> None:
+        self.places = 0
+
+    async def top(self, board: BoardKey, offset: int, limit: int) -> tuple[Page, bool]:
+        return Page((ADA,), 1, 1), False
+
+    async def place(self, board: BoardKey, user_id: str) -> tuple[Place | None, bool]:
+        self.places += 1
+        if self.places == 1:
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+        return Place(ADA, 1, approximate=False, version=1), False
+
+
+async def test_own_places_go_on_after_an_unexpected_error() -> None:
+    reading = Reading()
+    board = Board(name="all", board_id=1, revision=1)
+    topic = Topic("all", lambda: board, cast(BoardReading, cast(Any, reading)), lambda: datetime.now(UTC))
+    watcher = Watcher("all", 10, Format.JSON, lambda: None)
+    watcher.identity = Identity("ada", "s", 1, frozenset(), "player", 2e9)
+    try:
+        topic.watchers.add(watcher)
+        await topic.current()
+        await eventually(lambda: reading.places >= 1, what="the place that fails")
+        topic.want_places()
+        await eventually(lambda: watcher.me == Me(1, 50), what="the own place")
+    finally:
+        await topic.close()
