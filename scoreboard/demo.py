@@ -13,7 +13,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,10 +97,12 @@ class Roster:
         part.replace(self._path)
 
 
-async def sign_in(client: Client, roster: Roster, player: dict[str, str] | None, tally: Tally) -> dict[str, str]:
+async def sign_in(
+    client: Client, roster: Roster, player: dict[str, str] | None, tally: Tally, on_wait: Callable[[float], None]
+) -> dict[str, str]:
     """Signs a kept player in, by session or password, or without one a new player up; returns the player.
 
-    Waits a rate limit out. Raises ScoreboardError.
+    Waits a rate limit out, and tells `on_wait` for how many seconds. Raises ScoreboardError.
     """
     while True:
         try:
@@ -115,6 +117,7 @@ async def sign_in(client: Client, roster: Roster, player: dict[str, str] | None,
                 raise
             tally.counts["refused"] += 1
             tally.reasons[e.reason] += 1
+            on_wait(e.retry_after_s)
             await asyncio.sleep(e.retry_after_s)
         else:
             return player

@@ -80,7 +80,7 @@ async def _sign_all_in(
     signed_in: list[tuple[Client, dict[str, str]]],
 ) -> None:
     bar = Progress(
-        TextColumn("Players signing in"),
+        TextColumn("Players signing in{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -90,11 +90,14 @@ async def _sign_all_in(
     task = bar.add_task("", total=len(clients))
     waiting = list(itertools.zip_longest(clients, roster.players[: len(clients)]))
 
+    def say_limit(wait_s: float) -> None:
+        bar.update(task, description=f" (held by a limit for {wait_s:.0f} s)")
+
     async def sign_in_next() -> None:
         while waiting:
             client, player = waiting.pop()
-            signed_in.append((client, await sign_in(client, roster, player, tally)))
-            bar.advance(task)
+            signed_in.append((client, await sign_in(client, roster, player, tally, say_limit)))
+            bar.update(task, advance=1, description="")
 
     with bar:
         await asyncio.gather(*(sign_in_next() for _ in range(SIGN_UPS_AT_ONCE)))
