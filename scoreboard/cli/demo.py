@@ -6,6 +6,7 @@ import itertools
 import json
 import signal
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,13 +43,15 @@ def demo(
     Ctrl-C ends the game early; what is in hand gets its answer.
     """
     target = state.gateway_target(data)
-    tally, roster = Tally(), Roster(data / "demo-players.json")
+    tally, roster = Tally(), _roster(data / "demo-players.json")
     with contextlib.suppress(KeyboardInterrupt):
         try:
             asyncio.run(_run(target, roster, tally, players, float(seconds), Console(stderr=True, quiet=as_json)))
         except ScoreboardError as e:
             cure = f"Look at: scoreboard status --data {data}, and {data}/logs."
             raise Trouble(f"The demo could not sign its players in: {e}", cure) from None
+        except OSError as e:
+            raise Trouble(f"The demo cannot keep its players: {e}", state.FOLDER_CURE) from None
     summary = tally.summary()
     if as_json:
         print(json.dumps(summary))
@@ -57,6 +60,13 @@ def demo(
         if tally.reasons:
             print("not ok: " + ", ".join(f"{reason} {count}" for reason, count in tally.reasons.most_common()))
     raise typer.Exit(1 if summary["failed"] else 0)
+
+
+def _roster(path: Path) -> Roster:
+    try:
+        return Roster(path)
+    except (OSError, ValueError) as e:
+        raise Trouble(f"The demo cannot read its players in {path}: {e}", "Remove it: new ones then sign up.") from None
 
 
 async def _run(target: str, roster: Roster, tally: Tally, count: int, seconds: float, console: Console) -> None:

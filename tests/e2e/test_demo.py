@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import stat
 import struct
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.meshes import TREE, Done, Mesh, scoreboard
+from tests.meshes import TREE, Done, Mesh, new_mesh, scoreboard
 from tests.waiting import SCALE, eventually
 
 pytestmark = pytest.mark.timeout(300 * SCALE)
@@ -110,6 +111,24 @@ async def test_without_a_mesh_there_is_a_sentence_and_a_cure(command: str, tmp_p
         f"No mesh runs under {tmp_path}.",
         "Start it: scoreboard up (with the same --data).",
     ]
+
+
+async def test_a_damaged_list_of_players_gets_a_sentence_and_a_cure(running: Mesh, tmp_path: Path) -> None:
+    shutil.copy2(running.data / "mesh.json", tmp_path)
+    (tmp_path / "demo-players.json").write_text("[{")
+    done = await scoreboard("demo", "--data", str(tmp_path))
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"The demo cannot read its players in {tmp_path}/demo-players.json: ")
+    assert done.err.splitlines()[1:] == ["Remove it: new ones then sign up."]
+
+
+async def test_a_gateway_that_does_not_answer_gets_a_sentence_and_a_cure(running: Mesh, tmp_path: Path) -> None:
+    noted = json.loads((running.data / "mesh.json").read_text())
+    (tmp_path / "mesh.json").write_text(json.dumps(noted | {"gateway": new_mesh(tmp_path).url}))
+    done = await scoreboard("demo", "--json", "--data", str(tmp_path))
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("The demo could not sign its players in: UNAVAILABLE: ")
+    assert done.err.splitlines()[1:] == [f"Look at: scoreboard status --data {tmp_path}, and {tmp_path}/logs."]
 
 
 class Terminal:
