@@ -79,7 +79,7 @@ class Updates:
         while True:
             match next_step(answer.claim, answer.result is not None, age, ledger):
                 case Step.ANSWER:
-                    return row.result if row is not None else answer.result
+                    return _own(update, row.result if row is not None else answer.result)
                 case Step.ASK_LEDGER if answer.claim is Claim.SEEN and (on_way := self._desk.find(update.update_id)):
                     return await self.wait(update, on_way, deadline)
                 case Step.ASK_LEDGER:
@@ -108,9 +108,7 @@ class Updates:
         result = await waiting
         if result is None and not on_way.is_confirmed:
             raise broker_away()
-        if result is not None and result.action_id not in ("", update.asked.action_id):
-            raise _reused()
-        return result
+        return _own(update, result)
 
     async def _look_in_ledger(self, update: Update) -> tuple[Ledger, Row | None]:
         try:
@@ -130,6 +128,13 @@ class Updates:
         if wait_s > 0:
             raise _limited(asked, wait_s)
         return time.time_ns() // 1000
+
+
+def _own(update: Update, result: Result | None) -> Result | None:
+    """Returns the result unless it is another action's, which a lost claim lets come. Raises Refused(NONCE_REUSED)."""
+    if result is not None and result.action_id not in ("", update.asked.action_id):
+        raise _reused()
+    return result
 
 
 def _refusal(step: Step, update: Update, answer: Answer) -> Refused:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import grpc
 import pytest
 
-from board import queues
+from board import keys, queues
 from scoreboard.v1 import score_pb2 as pb
 from tests.gate import Gate, gate_to
 from tests.scoring import Player, Scoring, new_nonce, refused, scoring, update_id_of
@@ -170,6 +170,9 @@ async def test_a_nonce_outlives_redis(world: Scoring, age_s: float) -> None:
         assert await world.update(player, nonce=issued) == by_server
         await world.bench.redis.flushall()
         assert await world.refusal(world.update(player, "coin", twice)) == "NONCE_REUSED"
+        if age_s == 0:  # a young nonce was claimed again, and the reply of the first action is kept beside that claim
+            await eventually(lambda: is_settled(world, player, twice), 10, "the kept result")
+        assert await world.refusal(world.update(player, "coin", twice)) == "NONCE_REUSED"
         assert len(await world.rows(player)) == 3
         assert (await world.bench.scores())[player.user_id] == 150
 
@@ -269,6 +272,10 @@ async def applies(world: Scoring, player: Player, nonce: str) -> bool:
         if getattr(error, "reason", "") != "BROKER_AWAY":
             raise
         return False
+
+
+async def is_settled(world: Scoring, player: Player, nonce: str) -> bool:
+    return bool(await world.bench.redis.hexists(keys.claim(update_id_of(player, nonce)), "result"))
 
 
 async def claims(world: Scoring, player: Player) -> bool:
