@@ -10,7 +10,7 @@ from mesh.rabbitmq import Connection, Publisher
 from mesh.run import run
 from mesh.server import Service, serve
 from score_svc.accept import Acceptor
-from score_svc.catalogue import CatalogueCache
+from score_svc.catalogue import ActionsAndClients
 from score_svc.check import Checks
 from score_svc.handover import HandOver
 from score_svc.ledger import LedgerReader
@@ -48,7 +48,7 @@ async def main(settings: ScoreSettings) -> None:
         verifier = TokenVerifier(settings.jwks_url, settings.issuer, settings.audience)
         stack.push_async_callback(verifier.close)
         await verifier.start()
-        catalogue = CatalogueCache(pool)
+        catalogue = ActionsAndClients(pool)
         stack.push_async_callback(catalogue.close)
         await catalogue.start()
         checks = Checks(keys, catalogue, settings.updates_per_minute, settings.score_client_nonces)

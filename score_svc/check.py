@@ -15,7 +15,7 @@ from mesh.reasons import Reason
 from mesh.refusal import Refused, invalid
 from score_svc import fields, nonce, signature
 from score_svc.accept import Asked
-from score_svc.catalogue import CatalogueCache, TrustedClient
+from score_svc.catalogue import ActionsAndClients, TrustedClient
 from score_svc.update import Update
 from scoreboard.v1 import score_pb2
 
@@ -28,7 +28,7 @@ class Checks:
     """What updates are checked against. `updates_per_minute`: a player's, 0 for no limit."""
 
     keys: MasterKeys
-    catalogue: CatalogueCache
+    catalogue: ActionsAndClients
     updates_per_minute: int
     takes_client_nonces: bool
 

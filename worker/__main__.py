@@ -27,7 +27,7 @@ async def main(settings: WorkerSettings) -> None:
     """Runs until SIGTERM or SIGINT; then finishes the batch in hand, acks it and ends."""
     pool = await create_pool(settings.postgres_url, name="worker", size=POOL_SIZE)
     view = redis.connect(settings.redis_url)
-    catalogues = CatalogueCache(pool)
+    catalogues = CatalogueCache(pool, pause_s=0.0)  # asked for jobs alone, and score_svc lets few through that miss
     await catalogues.start()
 
     async def declare(channel: Channel) -> None:

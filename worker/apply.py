@@ -83,8 +83,10 @@ class Applier:
 
     async def _catalogue_for(self, jobs: Iterable[Job]) -> Catalogue:
         actions = self._catalogues.current.actions
-        if any(catalogue_refusal(job, actions.get(job.action_id)) for job in jobs):
-            await self._catalogues.refresh()  # a refusal is for good, and score_svc may know a newer catalogue
+        would_refuse = any(catalogue_refusal(job, actions.get(job.action_id)) for job in jobs)
+        # A refusal is for good, and score_svc may know a newer catalogue.
+        if would_refuse and not await self._catalogues.learn():
+            raise CatalogueMissing("the catalogue cannot be read")
         if not self._catalogues.is_loaded:
             raise CatalogueMissing("no catalogue was applied yet")
         return self._catalogues.current

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from board.catalogue_store import apply_catalogue
-from score_svc.catalogue import CatalogueCache
+from score_svc.catalogue import ActionsAndClients
 from score_svc.ledger import LedgerAway, LedgerReader
 from tests.servers import Database
 from tests.waiting import SCALE, eventually
@@ -41,13 +41,13 @@ async def pool(database: Database) -> AsyncIterator[asyncpg.Pool]:
 async def test_the_catalogue_stays_fresh_after_looks_that_failed(
     owner: asyncpg.Connection, pool: asyncpg.Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = CatalogueCache(pool)
+    cache = ActionsAndClients(pool)
     await cache.start()
     try:
         await owner.execute("ALTER TABLE clients RENAME TO clients_elsewhere")
 
         def failed_looks() -> bool:
-            return sum("not read" in record.message for record in caplog.records) >= 2
+            return sum("Not read" in record.message for record in caplog.records) >= 2
 
         with caplog.at_level(logging.WARNING):
             await eventually(failed_looks, what="looks that fail, one after the other")
