@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import redis.asyncio
+from google.protobuf.message import DecodeError
 from redis.exceptions import NoScriptError, RedisError
 
 from board import keys
@@ -140,7 +141,7 @@ class Acceptor:
         """Returns the claim under an id, None without one. Raises a `mesh.redis.AWAY`."""
         answer: list[Any] = await self._redis.hmget(keys.claim(update_id), "by", "result")
         by, result = answer
-        return None if by is None else Held(by.decode(), Result.FromString(result) if result else None)
+        return None if by is None else Held(by.decode(), _kept(result))
 
     def settle(self, results: Sequence[Result]) -> None:
         """Keeps results beside their claims, soon; a loss costs a retry a look into the ledger."""
@@ -209,12 +210,21 @@ class Acceptor:
         self._failed_at = time.monotonic()
 
 
+def _kept(data: bytes | None) -> Result | None:
+    """Returns a result that was kept; one that cannot be read is none, and the ledger has it."""
+    try:
+        return Result.FromString(data) if data else None
+    except DecodeError:
+        log.warning("A kept result cannot be read", extra={"event": "result_unreadable"})
+        return None
+
+
 def _answer(reply: Any) -> Answer:
     match reply:
         case [b"NEW", at]:
             return Answer(Claim.NEW, at_us=int(at))
         case [b"SEEN", at, result]:
-            return Answer(Claim.SEEN, at_us=int(at), result=Result.FromString(result) if result else None)
+            return Answer(Claim.SEEN, at_us=int(at), result=_kept(result))
         case [b"LIMITED", wait_us]:
             return Answer(Claim.LIMITED, wait_s=int(wait_us) / 1e6)
         case [b"REUSED"]:

@@ -286,6 +286,19 @@ async def test_a_retry_finds_the_ledger_s_row_when_its_claim_has_no_result(world
     assert await world.update(player, nonce=nonce) == first
 
 
+async def test_a_kept_result_that_cannot_be_read_is_none(world: Scoring) -> None:
+    player, nonce = await world.player(), new_nonce()
+    first = await world.update(player, nonce=nonce)
+    claim = keys.claim(update_id_of(player, nonce))
+    await world.bench.redis.hset(claim, "result", b"\xff")
+    others = [world.update(await world.player()) for _ in range(20)]
+    again, *answers = await asyncio.gather(world.update(player, nonce=nonce), *others)
+    assert again == first
+    assert {answer.new_score for answer in answers} == {50}
+    await world.bench.redis.hset(claim, "result", b"\xff")
+    assert await world.look_up(player, first.update_id) == first
+
+
 async def test_a_claim_that_was_never_published_is_published_with_its_stamp(world: Scoring) -> None:
     player, nonce = await world.player(), new_nonce()
     update_id, at_us = update_id_of(player, nonce), time.time_ns() // 1000 - 5_000_000

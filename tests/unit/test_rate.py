@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from score_svc import rate
 from score_svc.rate import LocalWindow
+from tests.waiting import SCALE
 
 STEPS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40), st.integers(0, 20)), max_size=80)
 
@@ -48,3 +50,11 @@ def test_it_forgets_the_longest_unseen_key_past_its_bound() -> None:
         window.take(f"k{number}", UUID(int=1), 1, 60, 0)
     assert window.take("k0", UUID(int=2), 1, 60, 0) == 0
     assert window.take(f"k{rate.KEYS_MAX}", UUID(int=2), 1, 60, 0) == 60
+
+
+def test_a_high_limit_costs_no_more_an_update_than_a_low_one() -> None:
+    window, count = LocalWindow(), 20_000
+    started = time.monotonic()
+    assert all(window.take("a", UUID(int=n), count, 1, 0) == 0 for n in range(count))
+    assert window.take("a", UUID(int=count), count, 1, 0) == 1
+    assert time.monotonic() - started < 2 * SCALE  # looking through all that was taken, it takes ten times as long
