@@ -140,7 +140,16 @@ class TokenVerifier:
             self._fetched_at = time.monotonic()
             try:
                 keys = await _download(self._jwks_url)
-            except (aiohttp.ClientError, TimeoutError, jwt.PyJWTError, ValueError, KeyError) as e:
+            # The last two: JSON of another shape, from something else that listens there.
+            except (
+                aiohttp.ClientError,
+                TimeoutError,
+                jwt.PyJWTError,
+                ValueError,
+                KeyError,
+                TypeError,
+                AttributeError,
+            ) as e:
                 log.warning(
                     "Keys could not be fetched",
                     extra={"event": "jwks_fetch_failed", "error": type(e).__name__},

@@ -302,3 +302,19 @@ async def test_an_endpoint_that_goes_away_leaves_the_keys_that_are_known(
     with pytest.raises(Refused):
         await verifier.verify(f"Bearer {with_header(kid='k2')}")
     assert (await verifier.verify(f"Bearer {token(jti='two')}")).subject == "u_ada"
+
+
+@pytest.mark.parametrize("published", [["not a key"], [None], {"kid": 1}, "keys"])
+async def test_an_answer_of_another_shape_leaves_the_keys_that_are_known(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch, published: Any
+) -> None:
+    monkeypatch.setattr(identity, "JWKS_REFRESH_S", 0.02)
+    verifier = TokenVerifier(keys.url, ISSUER, AUDIENCE)
+    await verifier.start()
+    try:
+        keys.published = published
+        asked = keys.asked
+        await eventually(lambda: keys.asked > asked + 2, what="the verifier asks on")
+        await verifier.verify(f"Bearer {token()}")
+    finally:
+        await verifier.close()
