@@ -29,6 +29,8 @@ missing_packages() {
   command -v redis-server >/dev/null || echo redis-server
   [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v epmd >/dev/null || echo rabbitmq-server
   "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+  command -v curl >/dev/null || echo curl # the README's commands, which a test runs in a copy of what git tracks
+  command -v git >/dev/null || echo git
 }
 
 as_root() {
