@@ -31,7 +31,6 @@ class Update:
     is_expired: bool
     value: int | None = None
     reporter: str = ""
-    traceparent: str = ""
 
     @property
     def update_id(self) -> UUID:
@@ -48,7 +47,6 @@ class Update:
             value=self.value,
             reporter=self.reporter,
             accepted_at_us=accepted_at_us,
-            traceparent=self.traceparent,
         )
 
 

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import grpc
 import jwt
+import redis.asyncio
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
@@ -286,3 +287,21 @@ async def own_part(
     finally:
         await servers.delete_vhost(vhost)
         await asyncio.to_thread(databases.drop_database, postgres.url(), name)
+
+
+@asynccontextmanager
+async def module_scoring(
+    postgres_server: PostgresServer,
+    template_database: str,
+    rabbitmq_server: RabbitmqServer,
+    redis_server: RedisServer,
+    folder: Path,
+) -> AsyncIterator[Scoring]:
+    """One service for all tests of a module, on an empty Redis; each test has players and clients of its own."""
+    flusher = redis.asyncio.Redis.from_url(redis_server.url())
+    async with own_part(postgres_server, template_database, rabbitmq_server) as (database, vhost):
+        await flusher.flushall()
+        async with scoring(database, redis_server, vhost, folder) as made:
+            yield made
+        await flusher.flushall()
+        await flusher.aclose()

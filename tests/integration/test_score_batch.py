@@ -8,12 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scoreboard.v1 import score_pb2 as pb
-from tests.scoring import Player, Scoring, new_nonce, own_part, scoring, update_id_of
+from tests.scoring import Player, Scoring, module_scoring, new_nonce, update_id_of
 from tests.servers import PostgresServer, RabbitmqServer, RedisServer
 from tests.waiting import eventually
 
@@ -30,13 +29,8 @@ async def world(
 ) -> AsyncIterator[Scoring]:
     """One service for the tests of this module: each has players and clients of its own."""
     folder = tmp_path_factory.mktemp("score_batch")
-    async with own_part(postgres_server, template_database, rabbitmq_server) as (database, vhost):
-        flusher = redis.asyncio.Redis.from_url(redis_server.url())
-        await flusher.flushall()
-        async with scoring(database, redis_server, vhost, folder) as made:
-            yield made
-        await flusher.flushall()
-        await flusher.aclose()
+    async with module_scoring(postgres_server, template_database, rabbitmq_server, redis_server, folder) as made:
+        yield made
 
 
 def item(player: Player, action_id: str = "win-round", nonce: str | None = None, **fields: Any) -> Any:

@@ -29,10 +29,9 @@ from tests.scoring import (
     Player,
     Scoring,
     answered,
+    module_scoring,
     new_nonce,
-    own_part,
     refused,
-    scoring,
     update_id_of,
 )
 from tests.servers import PostgresServer, RabbitmqServer, RedisServer
@@ -51,13 +50,8 @@ async def world(
 ) -> AsyncIterator[Scoring]:
     """One service for the tests of this module: each has players of its own."""
     folder = tmp_path_factory.mktemp("score_svc")
-    async with own_part(postgres_server, template_database, rabbitmq_server) as (database, vhost):
-        flusher = redis.asyncio.Redis.from_url(redis_server.url())
-        await flusher.flushall()
-        async with scoring(database, redis_server, vhost, folder) as made:
-            yield made
-        await flusher.flushall()
-        await flusher.aclose()
+    async with module_scoring(postgres_server, template_database, rabbitmq_server, redis_server, folder) as made:
+        yield made
 
 
 async def test_an_update_counts_and_is_answered_with_the_score(world: Scoring) -> None:
