@@ -30,7 +30,7 @@ async def load_catalogue(conn: Connection) -> Catalogue:
 
 
 async def apply_catalogue(conn: Connection, toml: str, *, dry_run: bool = False) -> Applied:
-    """Puts the text of scoreboard.toml in place of the catalogue. Needs the owner's connection.
+    """Puts the text of scoreboard.toml in place of the catalogue. Needs the rights of the owner or of admin_svc.
 
     An equal one changes nothing and takes no revision. Raises CatalogueError for a file that is none, or may not
     follow the present one.

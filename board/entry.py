@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
 
-from board.instant import to_us
+from board.instant import from_us, to_us
 from board.periods import BEGINNING
 
 
@@ -32,6 +32,12 @@ class BoardKey(NamedTuple):
         """How Redis keys and the feed name it: `<board_id>:<period_start as unix seconds, or 0>`."""
         start_s = 0 if self.period_start == BEGINNING else to_us(self.period_start) // 1_000_000
         return f"{self.board_id}:{start_s}"
+
+    @classmethod
+    def from_tag(cls, tag: str) -> "BoardKey":
+        """Returns the key that has this tag. Raises ValueError for anything else."""
+        board_id, start_s = map(int, tag.split(":"))
+        return cls(board_id, from_us(start_s * 1_000_000) if start_s else BEGINNING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ from board.periods import ALL_TIME, PeriodKind, period_at
 
 @dataclass(frozen=True, slots=True)
 class LedgerChange:
-    """What boards need of an applied ledger row."""
+    """What boards need of an applied ledger row. is_measure: best and last boards take it too, not only sums."""
 
     user_ref: int
     action_id: str
     score_change: int
     value: int | None
     accepted_at: datetime
+    is_measure: bool = True
 
     @property
     def measure(self) -> int:
@@ -76,7 +77,7 @@ def fold(
 def _counts(board: Board, change: LedgerChange) -> bool:
     if board.actions is not None and change.action_id not in board.actions:
         return False
-    return board.operator is not Operator.SUM or change.score_change != 0
+    return change.is_measure if board.operator is not Operator.SUM else change.score_change != 0
 
 
 def _key_finder(board: Board) -> Callable[[datetime], BoardKey]:

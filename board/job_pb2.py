@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0f\x62oard/job.proto\x12\x05\x62oard\"\xd8\x01\n\x03Job\x12\x11\n\tupdate_id\x18\x01 \x01(\x0c\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x11\n\taction_id\x18\x04 \x01(\t\x12\x12\n\x05value\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08reporter\x18\x06 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pted_at_us\x18\x07 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x13\n\x0btraceparent\x18\t \x01(\t\x12\x10\n\x08reverses\x18\n \x01(\x0c\x12\x0c\n\x04text\x18\x0b \x01(\tB\x08\n\x06_value\" \n\x04Jobs\x12\x18\n\x04jobs\x18\x01 \x03(\x0b\x32\n.board.Job\")\n\x07Results\x12\x1e\n\x07results\x18\x01 \x03(\x0b\x32\r.board.Result\"\x86\x01\n\x06Result\x12\x11\n\tupdate_id\x18\x01 \x01(\x0c\x12\x0f\n\x07outcome\x18\x02 \x01(\r\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x13\n\x0bscore_after\x18\x04 \x01(\x03\x12\x0e\n\x06points\x18\x05 \x01(\x03\x12\x10\n\x08username\x18\x06 \x01(\t\x12\x11\n\taction_id\x18\x07 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0f\x62oard/job.proto\x12\x05\x62oard\"\xf8\x01\n\x03Job\x12\x11\n\tupdate_id\x18\x01 \x01(\x0c\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x11\n\taction_id\x18\x04 \x01(\t\x12\x12\n\x05value\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08reporter\x18\x06 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pted_at_us\x18\x07 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x13\n\x0btraceparent\x18\t \x01(\t\x12\x10\n\x08reverses\x18\n \x01(\x0c\x12\x0c\n\x04text\x18\x0b \x01(\t\x12\x0c\n\x04name\x18\x0c \x01(\t\x12\x10\n\x08name_key\x18\r \x01(\tB\x08\n\x06_value\" \n\x04Jobs\x12\x18\n\x04jobs\x18\x01 \x03(\x0b\x32\n.board.Job\")\n\x07Results\x12\x1e\n\x07results\x18\x01 \x03(\x0b\x32\r.board.Result\"\x86\x01\n\x06Result\x12\x11\n\tupdate_id\x18\x01 \x01(\x0c\x12\x0f\n\x07outcome\x18\x02 \x01(\r\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x13\n\x0bscore_after\x18\x04 \x01(\x03\x12\x0e\n\x06points\x18\x05 \x01(\x03\x12\x10\n\x08username\x18\x06 \x01(\t\x12\x11\n\taction_id\x18\x07 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,11 +32,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'board.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOB']._serialized_start=27
-  _globals['_JOB']._serialized_end=243
-  _globals['_JOBS']._serialized_start=245
-  _globals['_JOBS']._serialized_end=277
-  _globals['_RESULTS']._serialized_start=279
-  _globals['_RESULTS']._serialized_end=320
-  _globals['_RESULT']._serialized_start=323
-  _globals['_RESULT']._serialized_end=457
+  _globals['_JOB']._serialized_end=275
+  _globals['_JOBS']._serialized_start=277
+  _globals['_JOBS']._serialized_end=309
+  _globals['_RESULTS']._serialized_start=311
+  _globals['_RESULTS']._serialized_end=352
+  _globals['_RESULT']._serialized_start=355
+  _globals['_RESULT']._serialized_end=489
 # @@protoc_insertion_point(module_scope)

@@ -35,20 +35,22 @@ class Job(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     REVERSES_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    NAME_KEY_FIELD_NUMBER: _builtins.int
     update_id: _builtins.bytes
     """Key of the ledger row: 16 bytes, UUIDv7 in form, derived from the nonce (DESIGN, decision 2)."""
     kind: _builtins.str
-    """What is asked. `update` is the only kind of this version."""
+    """What is asked: `update`, or an act on a player: `reversal`, `adjustment`, `ban`, `unban`, `delete`, `rename`."""
     user_id: _builtins.str
     """Whose boards change: the public id, 1 to 50 characters."""
     action_id: _builtins.str
-    """What the player did, an action of the catalogue, 1 to 50 characters."""
+    """What the player did, an action of the catalogue, 1 to 50 characters; of an act empty."""
     value: _builtins.int
-    """What the reporter measured, for actions that take a value."""
+    """What the reporter measured, for actions that take a value; of an adjustment, what it adds."""
     reporter: _builtins.str
-    """Id of the trusted client that reported it; empty: the player."""
+    """Id of the trusted client that reported it, of the operator who asks; empty: the player."""
     accepted_at_us: _builtins.int
-    """When score_svc claimed the nonce, unix microseconds. Decides period and tie."""
+    """When the nonce was claimed, or the act asked for, unix microseconds. Decides period and tie."""
     attempt: _builtins.int
     """How often it failed so far, 0 at first. Chooses the delay queue."""
     traceparent: _builtins.str
@@ -56,7 +58,11 @@ class Job(_message.Message):
     reverses: _builtins.bytes
     """Ledger key of the update that a reversal takes back."""
     text: _builtins.str
-    """Free text of an operator's job: its reason."""
+    """Why an act is asked for, in the words of who asks."""
+    name: _builtins.str
+    """The new name that a `rename` gives, as it is shown."""
+    name_key: _builtins.str
+    """The form of that name by which names are unique; empty: it need not be unique (guests)."""
     def __init__(
         self,
         *,
@@ -71,10 +77,12 @@ class Job(_message.Message):
         traceparent: _builtins.str = ...,
         reverses: _builtins.bytes = ...,
         text: _builtins.str = ...,
+        name: _builtins.str = ...,
+        name_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "accepted_at_us", b"accepted_at_us", "action_id", b"action_id", "attempt", b"attempt", "kind", b"kind", "reporter", b"reporter", "reverses", b"reverses", "text", b"text", "traceparent", b"traceparent", "update_id", b"update_id", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "accepted_at_us", b"accepted_at_us", "action_id", b"action_id", "attempt", b"attempt", "kind", b"kind", "name", b"name", "name_key", b"name_key", "reporter", b"reporter", "reverses", b"reverses", "text", b"text", "traceparent", b"traceparent", "update_id", b"update_id", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015

@@ -10,6 +10,9 @@ from board.entry import BoardKey
 
 USERS = "sb:users"  # hash: inner number in hex → version, user_id, username, between unit separators
 REFS = "sb:refs"  # hash: user_id → inner number in hex
+VIEW = "sb:view"  # hash: origin (id), source and newest of board/origin.py
+BOARDS = "sb:boards"  # set: tags of the boards that have a view
+META = "sb:b:%s:m"  # of a tag
 FEED = "sb:feed"  # channel: "<tag> <epoch> <sequence>"
 
 
@@ -24,8 +27,8 @@ def versions(board: BoardKey) -> str:
 
 
 def meta(board: BoardKey) -> str:
-    """Names the hash that says whether a board may be read: state, epoch, seq, build."""
-    return f"sb:b:{board.tag}:m"
+    """Names the hash that says whether a board may be read: state, epoch, seq, build, origin."""
+    return META % board.tag
 
 
 def new(key: str) -> str:

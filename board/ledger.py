@@ -15,6 +15,7 @@ from asyncpg import Record
 
 from board.entry import BoardKey, Entry, EntryChange, Operator, UserName
 from board.fold import LedgerChange
+from board.job_pb2 import Result
 from mesh.sql import Connection, Executor, load
 
 _SQL = load("board", "ledger.sql")
@@ -25,11 +26,40 @@ _PUT_ENTRIES = {
 }
 
 
+class Kind(IntEnum):
+    """What a ledger row is: `score_logs.kind`."""
+
+    UPDATE = 0
+    REVERSAL = 1
+    ADJUSTMENT = 2
+    IMPORT = 3
+    BAN = 4
+    UNBAN = 5
+    DELETE = 6
+    RENAME = 7
+
+    @property
+    def word(self) -> str:
+        """How jobs, answers and logs spell it: `Job.kind`."""
+        return self.name.lower()
+
+
+class State(IntEnum):
+    """`users.state`."""
+
+    ACTIVE = 0
+    BANNED = 1
+    DELETED = 2
+
+
 class Outcome(IntEnum):
     """What the ledger says of an update."""
 
     APPLIED = 0
     REFUSED = 1
+
+
+PARKED = 2  # `Result.outcome` of a job in the dead letters; the others are Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +116,23 @@ class RecordedUpdate:
     score_after: int | None
     reporter: str | None
     accepted_at: datetime
+    applied_at: datetime
+    value: int | None
+    revision: int
+    reverses: UUID | None
+
+    @property
+    def result(self) -> Result:
+        """Returns the answer that the row is."""
+        return Result(
+            update_id=self.update_id.bytes,
+            outcome=self.outcome,
+            reason=self.reason or "",
+            score_after=self.score_after or 0,
+            points=self.score_change,
+            username=self.username,
+            action_id=self.action_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +173,7 @@ async def lock_users(conn: Connection, user_ids: Iterable[str]) -> tuple[list[Lo
 async def find_updates(db: Executor, update_ids: Iterable[UUID]) -> dict[UUID, RecordedUpdate]:
     """Returns the ledger's rows of these updates, those that are there, in one query."""
     rows = await db.fetch(_SQL["read_rows"], list(update_ids))
-    return {row["id"]: _recorded(row) for row in rows}
+    return {row["id"]: recorded_of(row) for row in rows}
 
 
 async def read_usage(
@@ -171,10 +218,11 @@ async def put_usage(conn: Connection, usage: Sequence[ActionUsage]) -> None:
     )
 
 
-async def put_entries(conn: Connection, folded: Mapping[Operator, Sequence[EntryChange]]) -> list[Entry]:
+async def put_entries(conn: Connection, folded: Mapping[Operator, Sequence[EntryChange]], all_time: int) -> list[Entry]:
     """Writes what board.fold.fold returned and returns the entries as they are now: exactly what goes to Redis.
 
-    Raises asyncpg.CheckViolationError when a score would leave ±2^53.
+    all_time: id of the board (a sum) whose scores are copied to the players, who must be locked. Raises
+    asyncpg.CheckViolationError when a score would leave ±2^53.
     """
     entries: list[Entry] = []
     for operator in sorted(folded):
@@ -186,6 +234,7 @@ async def put_entries(conn: Connection, folded: Mapping[Operator, Sequence[Entry
             [change.user_ref for change in changes],
             [change.score for change in changes],
             [change.reached_at for change in changes],
+            *([all_time] if operator is Operator.SUM else []),
         )
         entries.extend(map(entry_of, rows))
     return entries
@@ -198,7 +247,7 @@ async def copy_scores(conn: Connection, entries: Iterable[Entry]) -> None:
 
 
 async def read_entries(db: Executor, boards: Iterable[BoardKey], user_refs: Iterable[int]) -> list[Entry]:
-    """Returns the players' entries on these boards, to write the view again after a duplicate or in a sweep."""
+    """Returns the players' entries on these boards, to write the view again after a duplicate."""
     keys = list(boards)
     ids, starts = [key.board_id for key in keys], [key.period_start for key in keys]
     return [entry_of(row) for row in await db.fetch(_SQL["read_entries"], ids, starts, list(set(user_refs)))]
@@ -207,11 +256,6 @@ async def read_entries(db: Executor, boards: Iterable[BoardKey], user_refs: Iter
 async def read_names(db: Executor, user_refs: Iterable[int]) -> list[UserName]:
     """Returns what boards show of these players."""
     return [UserName(*row) for row in await db.fetch(_SQL["read_names"], list(set(user_refs)))]
-
-
-async def touched_since(db: Executor, applied_after: datetime) -> list[int]:
-    """Returns the inner numbers of the players whom the ledger touched since."""
-    return [row["user_ref"] for row in await db.fetch(_SQL["touched_since"], applied_after)]
 
 
 async def file_dead_letters(db: Executor, letters: Sequence[tuple[UUID, bytes, str, int]]) -> None:
@@ -262,7 +306,8 @@ def entry_of(row: Record) -> Entry:
     )
 
 
-def _recorded(row: Record) -> RecordedUpdate:
+def recorded_of(row: Record) -> RecordedUpdate:
+    """Returns what a row of the query read_rows says."""
     return RecordedUpdate(
         row["id"],
         row["user_ref"],
@@ -276,4 +321,8 @@ def _recorded(row: Record) -> RecordedUpdate:
         row["score_after"],
         row["reporter"],
         row["accepted_at"],
+        row["applied_at"],
+        row["value"],
+        row["revision"],
+        row["reverses"],
     )

@@ -9,7 +9,7 @@ FROM users WHERE user_id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE
 -- The ledger rows of these updates, those that are there.
 -- $1 update ids (uuid[])
 SELECT l.id, l.user_ref, u.user_id, u.username, l.action_id, l.kind, l.outcome, l.reason, l.score_change, l.score_after,
-       l.reporter, l.accepted_at
+       l.reporter, l.accepted_at, l.applied_at, l.value, l.revision, l.reverses
 FROM score_logs l JOIN users u ON u.id = l.user_ref WHERE l.id = ANY($1::uuid[])
 
 -- name: read_usage
@@ -19,10 +19,12 @@ SELECT user_ref, action_id, last_at, window_start, used
 FROM action_usage WHERE user_ref = ANY($1::bigint[]) AND action_id = ANY($2::text[])
 
 -- name: add_rows
--- Adds the ledger rows that are not there yet and returns their ids; a redelivered job adds none.
+-- Adds the ledger rows that are not there yet and returns their ids; a redelivered job adds none. What has a row is no
+-- dead letter any more.
 -- $1 ids (uuid[])  $2 user numbers (bigint[])  $3 action ids (text[])  $4 outcomes (smallint[])  $5 reasons (text[])
 -- $6 score changes (bigint[])  $7 values (bigint[])  $8 scores after (bigint[])  $9 reporters (text[])
 -- $10 accepted at (timestamptz[])  $11 revision of the catalogue (integer)  $12 applied at (timestamptz)
+WITH counted AS (DELETE FROM dead_letters WHERE update_id = ANY($1::uuid[]))
 INSERT INTO score_logs (id, user_ref, action_id, outcome, reason, score_change, value, score_after, reporter,
                         accepted_at, revision, applied_at)
 SELECT f.id, f.user_ref, f.action_id, f.outcome, f.reason, f.score_change, f.value, f.score_after, f.reporter,
@@ -43,33 +45,44 @@ ON CONFLICT (user_ref, action_id) DO UPDATE
 SET last_at = EXCLUDED.last_at, window_start = EXCLUDED.window_start, used = EXCLUDED.used
 
 -- name: put_sum_entries
--- Adds points to entries and returns these as they are now: exactly what goes to Redis. One row a key.
+-- Adds points to entries and returns these as they are now: exactly what goes to Redis. One row a key. All-time scores
+-- are copied to the locked players.
 -- $1 board ids (integer[])  $2 period starts (timestamptz[])  $3 user numbers (bigint[])  $4 points (bigint[])
--- $5 reached at (timestamptz[])
-INSERT INTO board_entries AS e (board_id, period_start, user_ref, score, reached_at)
-SELECT * FROM unnest($1::integer[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::timestamptz[])
-ON CONFLICT (board_id, period_start, user_ref) DO UPDATE
-SET score = e.score + EXCLUDED.score, reached_at = greatest(e.reached_at, EXCLUDED.reached_at), version = e.version + 1
-RETURNING board_id, period_start, user_ref, score, reached_at, version, hidden
+-- $5 reached at (timestamptz[])  $6 id of the all-time board (integer)
+WITH put AS (
+  INSERT INTO board_entries AS e (board_id, period_start, user_ref, score, reached_at)
+  SELECT * FROM unnest($1::integer[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::timestamptz[])
+  ON CONFLICT (board_id, period_start, user_ref) DO UPDATE
+  SET score = e.score + EXCLUDED.score, reached_at = greatest(e.reached_at, EXCLUDED.reached_at),
+      version = e.version + 1
+  RETURNING board_id, period_start, user_ref, score, reached_at, version, hidden
+), copied AS (
+  UPDATE users AS u SET score = put.score, updated_at = now() FROM put WHERE put.board_id = $6 AND u.id = put.user_ref
+)
+SELECT * FROM put
 
 -- name: put_best_entries
 -- Raises entries to a better value, or to an equal one reached before. Parameters and result as put_sum_entries.
+-- A banned player has no updates, so an entry that is hidden here is one whose every value was taken back: it starts anew.
 INSERT INTO board_entries AS e (board_id, period_start, user_ref, score, reached_at)
 SELECT * FROM unnest($1::integer[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::timestamptz[])
 ON CONFLICT (board_id, period_start, user_ref) DO UPDATE
-SET score = greatest(e.score, EXCLUDED.score), version = e.version + 1,
-    reached_at = CASE WHEN EXCLUDED.score > e.score THEN EXCLUDED.reached_at
+SET score = CASE WHEN e.hidden THEN EXCLUDED.score ELSE greatest(e.score, EXCLUDED.score) END,
+    version = e.version + 1, hidden = false,
+    reached_at = CASE WHEN e.hidden OR EXCLUDED.score > e.score THEN EXCLUDED.reached_at
                       WHEN EXCLUDED.score = e.score THEN least(e.reached_at, EXCLUDED.reached_at)
                       ELSE e.reached_at END
 RETURNING board_id, period_start, user_ref, score, reached_at, version, hidden
 
 -- name: put_last_entries
--- Sets entries to a newer value; of two of one instant the higher stays. Parameters and result as put_sum_entries.
+-- Sets entries to a newer value; of two of one instant the higher stays. Hidden ones as in put_best_entries.
+-- Parameters and result as put_sum_entries.
 INSERT INTO board_entries AS e (board_id, period_start, user_ref, score, reached_at)
 SELECT * FROM unnest($1::integer[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::timestamptz[])
 ON CONFLICT (board_id, period_start, user_ref) DO UPDATE
-SET version = e.version + 1, reached_at = greatest(e.reached_at, EXCLUDED.reached_at),
-    score = CASE WHEN (EXCLUDED.reached_at, EXCLUDED.score) > (e.reached_at, e.score) THEN EXCLUDED.score
+SET version = e.version + 1, hidden = false,
+    reached_at = CASE WHEN e.hidden THEN EXCLUDED.reached_at ELSE greatest(e.reached_at, EXCLUDED.reached_at) END,
+    score = CASE WHEN e.hidden OR (EXCLUDED.reached_at, EXCLUDED.score) > (e.reached_at, e.score) THEN EXCLUDED.score
                  ELSE e.score END
 RETURNING board_id, period_start, user_ref, score, reached_at, version, hidden
 
@@ -86,11 +99,6 @@ SELECT e.board_id, e.period_start, e.user_ref, e.score, e.reached_at, e.version,
 FROM unnest($1::integer[], $2::timestamptz[]) AS b (board_id, period_start)
 CROSS JOIN unnest($3::bigint[]) AS p (user_ref)
 JOIN board_entries e USING (board_id, period_start, user_ref)
-
--- name: touched_since
--- The players whom ledger rows of the last while touched; for the sweep that writes them to the view again.
--- $1 applied after (timestamptz)
-SELECT DISTINCT user_ref FROM score_logs WHERE applied_at > $1 AND outcome = 0
 
 -- name: read_names
 -- What boards show of these players.

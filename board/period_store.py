@@ -1,4 +1,4 @@
-"""Keeps the periods of the boards in Postgres: made when first needed, closed when their grace is over.
+"""Keeps the periods of the boards in Postgres: made when needed, closed after their grace, archived after `keep`.
 
 board/periods.py decides where they begin and end. Holds always: a period's closing time is written once, when it is
 made, and alone decides (with a ledger row's applied_at) whether the row counts there; `state` only follows it.
@@ -52,7 +52,7 @@ async def ensure_periods(db: Executor, wanted: Iterable[tuple[int, BoardRule, Pe
 
 
 async def list_periods(db: Executor, board_id: int, limit: int = 100) -> list[StoredPeriod]:
-    """Returns a board's newest periods, newest first."""
+    """Returns a board's newest periods, newest first; archived ones are none any more."""
     return [_stored(row) for row in await db.fetch(_SQL["list_periods"], board_id, limit)]
 
 
@@ -62,8 +62,23 @@ async def open_periods(db: Executor) -> list[StoredPeriod]:
 
 
 async def close_periods(db: Executor) -> list[StoredPeriod]:
-    """Closes the periods whose grace is over and returns them; their view in Redis may go (ViewWriter.drop)."""
+    """Closes the periods whose grace is over and returns them; their view in Redis may go (board.view.drop)."""
     return [_stored(row) for row in await db.fetch(_SQL["close_periods"])]
+
+
+async def archive_periods(db: Executor) -> list[StoredPeriod]:
+    """Archives the closed periods that their boards keep no longer and returns them; their entries may go."""
+    return [_stored(row) for row in await db.fetch(_SQL["archive_periods"])]
+
+
+async def archived_with_entries(db: Executor) -> list[StoredPeriod]:
+    """Returns the archived periods whose entries have not all gone yet."""
+    return [_stored(row) for row in await db.fetch(_SQL["archived_with_entries"])]
+
+
+async def remove_entries(db: Executor, board: BoardKey, at_most: int) -> int:
+    """Removes so many entries of a period at most, and returns how many; the ledger, which made them, stays."""
+    return int(await db.fetchval(_SQL["remove_entries"], *board, at_most))
 
 
 def _stored(row: Record) -> StoredPeriod:

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from mesh.rabbitmq import Channel
 
-EXCHANGE: Final = "scoreboard.updates"  # score_svc publishes here, with UPDATES as the routing key
+EXCHANGE: Final = "scoreboard.updates"  # whoever asks publishes here, with the queue as the routing key
 UPDATES: Final = "scoreboard.updates"  # envelopes of jobs, as they were accepted
-SUSPECTS: Final = "scoreboard.suspects"  # jobs one by one: redelivered, or back from a delay
+SUSPECTS: Final = "scoreboard.suspects"  # redelivered, back from a delay, or replayed by an operator
 DEAD: Final = "scoreboard.dead"  # jobs that were given up, until they are filed
 
 DELAYS_S: Final[tuple[float, ...]] = (1, 5, 30, 120)  # a queue has one delay: a TTL expires at its head alone
@@ -29,10 +29,14 @@ POLICY: Final[dict[str, Any]] = {
     "definition": {"delivery-limit": 100},
 }
 
+_ASKING = {"configure": "^$", "write": r"^scoreboard\.updates$", "read": "^$"}  # jobs, by the exchange alone
+
 # What each account may do, as RabbitMQ's regular expressions. The default exchange is called amq.default there;
 # direct reply-to needs no right.
 PERMISSIONS: Final[dict[str, dict[str, str]]] = {
-    "score_svc": {"configure": "^$", "write": r"^scoreboard\.updates$", "read": "^$"},
+    "admin_svc": _ASKING,
+    "auth_svc": _ASKING,
+    "score_svc": _ASKING,
     "worker": {
         "configure": r"^scoreboard\.",
         "write": r"^(scoreboard\..+|amq\.default)$",
@@ -58,7 +62,8 @@ async def declare(channel: Channel, *, max_bytes: int = MAX_BYTES, delays_s: Seq
         arguments = _arguments(SUSPECTS, max_bytes) | {"x-message-ttl": round(delay_s * 1000)}
         await channel.declare_queue(delay(delay_s), arguments)
     await channel.declare_exchange(EXCHANGE)
-    await channel.bind_queue(UPDATES, EXCHANGE, UPDATES)
+    for queue in (UPDATES, SUSPECTS):
+        await channel.bind_queue(queue, EXCHANGE, queue)
 
 
 def _arguments(next_queue: str, max_bytes: int) -> dict[str, Any]:

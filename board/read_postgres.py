@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import asyncpg
 
@@ -11,24 +12,37 @@ from board.read import RANK_EXACT_MAX, Page, Place, Row
 from mesh.sql import load
 
 PLAYERS_FRESH_S = 1.0  # counting a million entries takes 60 ms: once a second and board
-BOARDS_COUNTED_MAX = 1_000  # past periods are asked for too, and would add up
+BOARDS_KEPT_MAX = 1_000  # past periods are asked for too, and would add up
 
 _SQL = load(__package__, "read.sql")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class PostgresReader:
-    """A `board.read.BoardReader` over `board_entries`. Ranks past RANK_EXACT_MAX are approximate."""
+    """A `board.read.BoardReader` over `board_entries`. Ranks past RANK_EXACT_MAX are approximate.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    top_life_s: for so long a page of the top is given again to whoever asks for the same.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, *, top_life_s: float = 0.0) -> None:
         self._pool = pool
+        self._top_life_s = top_life_s
+        self._tops: dict[tuple[BoardKey, int, int], tuple[float, Page]] = {}  # read from (monotonic), page
         self._players: dict[BoardKey, tuple[float, int]] = {}  # counted at (monotonic), how many
 
     async def top(self, board: BoardKey, offset: int, limit: int) -> Page:
         """As BoardReader; raises the errors of mesh.postgres.AWAY when Postgres is away."""
+        asked, started = (board, offset, limit), time.monotonic()
+        if asked in self._tops and started - self._tops[asked][0] < self._top_life_s:
+            return self._tops[asked][1]
         async with self._snapshot() as connection:
             rows = await connection.fetch(_SQL["top"], *board, offset, limit)
             players = await self._count(connection, board)
-        return Page(_rows(rows, offset), players, 0)
+        page = Page(_rows(rows, offset), players, 0)
+        if self._top_life_s:
+            _keep(self._tops, asked, (started, page))
+        return page
 
     async def place(self, board: BoardKey, user_id: str) -> Place | None:
         """As BoardReader; raises as `top`."""
@@ -69,10 +83,14 @@ class PostgresReader:
         counted_at, players = self._players.get(board, (float("-inf"), 0))
         if time.monotonic() - counted_at > PLAYERS_FRESH_S:
             players = await connection.fetchval(_SQL["players"], *board)
-            if len(self._players) >= BOARDS_COUNTED_MAX:
-                self._players.clear()
-            self._players[board] = (time.monotonic(), players)
+            _keep(self._players, board, (time.monotonic(), players))
         return players
+
+
+def _keep(kept: dict[K, V], key: K, value: V) -> None:
+    if len(kept) >= BOARDS_KEPT_MAX:
+        kept.clear()
+    kept[key] = value
 
 
 def _key(entry: asyncpg.Record) -> tuple[object, ...]:

@@ -29,6 +29,12 @@ def derive_update_id(nonce_time_ms: int, *, reporter: str, user_id: str, nonce: 
     return UUID(int=_time_field(nonce_time_ms) | _VERSION | high << 64 | _VARIANT | low)
 
 
+def reversal_id(update_id: UUID) -> UUID:
+    """Returns the id of an update's reversal: always the same, so that it counts once however often it is asked for."""
+    # No reporter and no user has this name: it cannot meet an update's id.
+    return derive_update_id(time_ms(update_id), reporter="@reversal", user_id="@", nonce=update_id.hex)
+
+
 def first_id(instant: datetime) -> UUID:
     """Returns the lowest id of the instant's millisecond: where a partition of the ledger begins."""
     return UUID(int=_time_field(to_us(instant) // 1000) | _VERSION | _VARIANT)

@@ -97,6 +97,10 @@ async def _ledger_differences(conn: Connection, periods: list[asyncpg.Record]) -
     for row in await conn.fetch(_SQL["score_differences"], timeout=SECONDS):
         user, entry, score = str(row["user_ref"]), str(row["entry"]), str(row["score"])
         differences.append(Difference("all", "all-time", user, "entry and users.score", entry, score))
+    for row in await conn.fetch(_SQL["hidden_differences"], timeout=SECONDS):
+        board, start, user = str(row["board_id"]), str(row["period_start"]), str(row["user_ref"])
+        wanted, hidden = ("hidden" if row["state"] else "shown"), ("hidden" if row["hidden"] else "shown")
+        differences.append(Difference(board, start, user, "player's state and entry", wanted, hidden))
     for row in await conn.fetch(_SQL["stray_entries"], timeout=SECONDS):
         board, start, user = str(row["board_id"]), str(row["period_start"]), str(row["user_ref"])
         differences.append(Difference(board, start, user, "period and entry", "no entry", str(row["score"])))

@@ -1,9 +1,9 @@
 -- name: periods
--- Every period of every board, closed ones too, with what its board counts. One whose time is over counts as closed,
+-- Every period of every board, closed ones too, archived ones (whose entries go) not, with what its board counts. One whose time is over counts as closed,
 -- though a worker may not have got to it: its view is not kept.
 SELECT p.board_id, b.name, p.label, p.period_start, p.period_end, p.closes_at,
        CASE WHEN p.closes_at <= now() THEN 1 ELSE p.state END AS state, b.operator, b.actions, b.revision
-FROM board_periods p JOIN boards b USING (board_id) ORDER BY p.board_id, p.period_start
+FROM board_periods p JOIN boards b USING (board_id) WHERE p.state < 2 ORDER BY p.board_id, p.period_start
 
 -- name: is_open
 -- Whether a period still takes updates, and so has a view.
@@ -22,8 +22,10 @@ SELECT (SELECT count(*) FROM score_logs WHERE outcome = 0) AS applied,
 -- $1 board id  $2 period start  $3 period end  $4 closes at  $5 actions (text[], NULL: all)  $6 first revision
 WITH f AS (
   SELECT user_ref, sum(score_change)::bigint AS score, max(accepted_at) AS reached_at
-  FROM score_logs
-  WHERE outcome = 0 AND score_change <> 0 AND accepted_at >= $2 AND accepted_at < $3 AND applied_at < $4
+  FROM score_logs l
+  WHERE outcome = 0 AND score_change <> 0 AND accepted_at >= $2 AND accepted_at < $3
+    -- A reversal counts where the update that it takes back did, however late it comes.
+    AND CASE WHEN kind = 1 THEN (SELECT o.applied_at FROM score_logs o WHERE o.id = l.reverses) ELSE applied_at END < $4
     AND ($5::text[] IS NULL OR action_id = ANY($5::text[])) AND revision >= $6
   GROUP BY user_ref
 ), e AS (SELECT user_ref, score, reached_at FROM board_entries WHERE board_id = $1 AND period_start = $2)
@@ -35,27 +37,37 @@ WHERE (f.score, f.reached_at) IS DISTINCT FROM (e.score, e.reached_at) LIMIT 100
 -- The same for a board of best values.
 WITH f AS (
   SELECT DISTINCT ON (user_ref) user_ref, coalesce(value, score_change) AS score, accepted_at AS reached_at
-  FROM score_logs
-  WHERE outcome = 0 AND accepted_at >= $2 AND accepted_at < $3 AND applied_at < $4
+  FROM score_logs l
+  WHERE outcome = 0 AND kind IN (0, 3) AND accepted_at >= $2 AND accepted_at < $3 AND applied_at < $4
     AND ($5::text[] IS NULL OR action_id = ANY($5::text[])) AND revision >= $6
+    AND NOT EXISTS (SELECT FROM score_logs r WHERE r.reverses = l.id AND r.outcome = 0)
   ORDER BY user_ref, coalesce(value, score_change) DESC, accepted_at
-), e AS (SELECT user_ref, score, reached_at FROM board_entries WHERE board_id = $1 AND period_start = $2)
+), e AS (SELECT user_ref, score, reached_at, hidden FROM board_entries WHERE board_id = $1 AND period_start = $2)
 SELECT user_ref, f.score AS ledger, f.reached_at AS ledger_at, e.score AS entry, e.reached_at AS entry_at
 FROM f FULL JOIN e USING (user_ref)
-WHERE (f.score, f.reached_at) IS DISTINCT FROM (e.score, e.reached_at) LIMIT 1000
+-- Where every value was taken back a hidden entry is left, for its version.
+WHERE (f.score, f.reached_at) IS DISTINCT FROM (e.score, e.reached_at) AND NOT (f.score IS NULL AND e.hidden) LIMIT 1000
 
 -- name: last_differences
 -- The same for a board of last values.
 WITH f AS (
   SELECT DISTINCT ON (user_ref) user_ref, coalesce(value, score_change) AS score, accepted_at AS reached_at
-  FROM score_logs
-  WHERE outcome = 0 AND accepted_at >= $2 AND accepted_at < $3 AND applied_at < $4
+  FROM score_logs l
+  WHERE outcome = 0 AND kind IN (0, 3) AND accepted_at >= $2 AND accepted_at < $3 AND applied_at < $4
     AND ($5::text[] IS NULL OR action_id = ANY($5::text[])) AND revision >= $6
+    AND NOT EXISTS (SELECT FROM score_logs r WHERE r.reverses = l.id AND r.outcome = 0)
   ORDER BY user_ref, accepted_at DESC, coalesce(value, score_change) DESC
-), e AS (SELECT user_ref, score, reached_at FROM board_entries WHERE board_id = $1 AND period_start = $2)
+), e AS (SELECT user_ref, score, reached_at, hidden FROM board_entries WHERE board_id = $1 AND period_start = $2)
 SELECT user_ref, f.score AS ledger, f.reached_at AS ledger_at, e.score AS entry, e.reached_at AS entry_at
 FROM f FULL JOIN e USING (user_ref)
-WHERE (f.score, f.reached_at) IS DISTINCT FROM (e.score, e.reached_at) LIMIT 1000
+-- Where every value was taken back a hidden entry is left, for its version.
+WHERE (f.score, f.reached_at) IS DISTINCT FROM (e.score, e.reached_at) AND NOT (f.score IS NULL AND e.hidden) LIMIT 1000
+
+-- name: hidden_differences
+-- Entries that are shown and must not be, since their player was banned or erased, or the other way round; at most 1,000.
+SELECT e.board_id, e.period_start, e.user_ref, e.hidden, u.state
+FROM board_entries e JOIN users u ON u.id = e.user_ref JOIN boards b USING (board_id)
+WHERE CASE WHEN u.state <> 0 THEN NOT e.hidden ELSE e.hidden AND b.operator = 0 END LIMIT 1000
 
 -- name: score_differences
 -- Players whose score is not their entry on the board `all`; at most 1,000.

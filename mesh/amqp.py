@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pika
-from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.adapters.asyncio_connection import AsyncioConnection, _AsyncioIOServicesAdapter
 from pika.channel import Channel as PikaChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.exchange_type import ExchangeType
@@ -84,6 +85,20 @@ class Address:
         self.parameters.client_properties = {"connection_name": name}
 
 
+class IOServices(_AsyncioIOServicesAdapter):  # type: ignore[misc]  # pika has no types
+    """What pika does of I/O, but for a connection that was reset as it was made: pika raises that into the loop."""
+
+    def create_streaming_connection(
+        self, protocol_factory: object, sock: socket.socket, on_done: Callable[[Any], None], **options: object
+    ) -> object:
+        """Tells `on_done` of it instead. Returns what cancels the rest."""
+        try:
+            return super().create_streaming_connection(protocol_factory, sock, on_done, **options)
+        except ValueError as e:
+            sock.close()
+            return self.get_native_ioloop().call_soon(on_done, ConnectionResetError(str(e)))
+
+
 class Link:
     """One TCP connection to the broker, from its opening to its end; never opened again."""
 
@@ -114,7 +129,7 @@ class Link:
             if not lost.done():
                 lost.set_result(_as_ours(reason))
 
-        connection = AsyncioConnection(address.parameters, on_open, on_open_error, on_close, loop)
+        connection = AsyncioConnection(address.parameters, on_open, on_open_error, on_close, IOServices(loop))
         try:
             await opened
         except asyncio.CancelledError:

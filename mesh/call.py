@@ -1,13 +1,21 @@
 """What a servicer method may know of the call it serves; it knows no transport.
 
-`mesh.server` makes it from grpc.aio; any other adapter makes the same.
+The transports make it: mesh.grpc_aio and mesh.http1.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mesh.identity import Identity
+
+#: Writes the frames that it is given to take; see Call.push.
+Push = Callable[[Callable[[], Iterable[bytes]]], bool]
+
+
+def push_nothing(take: Callable[[], Iterable[bytes]]) -> bool:
+    """Is the `push` of a call that cannot be pushed to."""
+    return False
 
 
 @dataclass(slots=True)
@@ -22,6 +30,10 @@ class Call:
     deadline: float | None = None
     #: Initial metadata of the answer, e.g. `etag`, or `x-http-code` for the gateway (ENVOY.md, section 3).
     answer: dict[str, str] = field(default_factory=dict)
+    #: Writes what `take` returns (serialised) behind what was yielded, without waking the stream's generator; True:
+    #: done. False: `take` was not asked, and the generator has to yield. So it is before its first frame, while the
+    #: caller does not read, when the call is over, and on a transport that cannot.
+    push: Push = push_nothing
 
     def remaining_s(self, at_most: float) -> float:
         """Returns the seconds left until the deadline, at most `at_most`, never below 0."""

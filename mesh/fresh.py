@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import asyncpg
 
 from mesh.postgres import AWAY
+from mesh.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,7 @@ class Fresh(Generic[T]):
 
     async def close(self) -> None:
         """Stops reading."""
-        tasks = [task for task in (self._refresher, self._reading) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*(task for task in (self._refresher, self._reading) if task))
 
     async def learn(self, since: float | None = None) -> bool:
         """Waits for one look that began at `since` (monotonic; now) or later; False: it failed, or takes too long."""

@@ -7,7 +7,8 @@ import asyncpg
 COMMAND_TIMEOUT_S = 5.0  # a frozen server must not hold a caller longer than the gateway does
 CONNECT_TIMEOUT_S = 2.0
 
-#: Errors that name no job and no request: the server is away, starting, stopping, out of room, or does not answer.
+#: Errors that name no job and no request: the server is away, starting, stopping, out of room, or does not answer;
+#: it was a primary and is a standby now; or an attempt met another one, and may be repeated.
 AWAY = (
     OSError,
     TimeoutError,
@@ -17,22 +18,40 @@ AWAY = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InternalClientError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # a database that takes no connections for now, a lock not had
+    asyncpg.TransactionRollbackError,
 )
 
 
 async def create_pool(
-    url: str, *, name: str, size: int, min_size: int = 0, command_timeout_s: float = COMMAND_TIMEOUT_S
+    url: str,
+    *,
+    name: str,
+    size: int,
+    min_size: int = 0,
+    command_timeout_s: float = COMMAND_TIMEOUT_S,
+    leaves_no_trace: bool = False,
 ) -> asyncpg.Pool:
-    """Returns a pool of at most `size` connections; with min_size 0 it opens none yet, so a server away is no error."""
+    """Returns a pool of at most `size` connections; with min_size 0 it opens none yet, so a server away is no error.
+
+    leaves_no_trace: whoever takes a connection ends his transaction and leaves nothing in the session (no advisory
+    lock, no setting, no cursor), so that it need not be reset, which is one more round trip each time.
+    """
     return await asyncpg.create_pool(
         url,
         min_size=min_size,
         max_size=size,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=command_timeout_s,
+        reset=_nothing if leaves_no_trace else None,
         server_settings={
             "application_name": name,
             # Else the session of a client that was killed keeps its locks for as long as it waits for another's.
             "client_connection_check_interval": "1s",
         },
     )
+
+
+async def _nothing(_: object) -> None:
+    """Resets nothing; asyncpg itself rolls back a transaction that was left open."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 CONFIRM_TIMEOUT_S = 2.0  # the whole budget of an update (DESIGN 9): a frozen broker is not waited for longer
 INFLIGHT_MESSAGES_MAX = 4096  # pika buffers without end; past this the broker is as good as away
 INFLIGHT_BYTES_MAX = 16 * 1024 * 1024  # about 200 envelopes of 500 jobs
+GIVEN_UP_S = 30.0  # a dead connection is found in 22 s: a message that still waits tells of a lost confirm alone
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class _Inflight:
 
     done: asyncio.Future[None]
     size_bytes: int
+    sent_at: float  # monotonic
     is_returned: bool = False
 
 
@@ -74,12 +77,25 @@ class Publisher(Part):
         self._tag = 0  # of the last message; the broker counts from 1 on each channel
         self._inflight: dict[int, _Inflight] = {}  # by tag, so in the order sent
         self._inflight_bytes = 0
+        self._heard_at = 0.0  # monotonic: of the last confirm
         super().__init__(connection, "publisher")
 
     @property
     def is_ready(self) -> bool:
         """Whether a publish would be tried now."""
         return self._channel is not None and not self._connection.is_blocked
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the channel is set up, and the broker answers: heartbeats notice a frozen one much later."""
+        return super().is_up and not self._is_unanswered()
+
+    def _is_unanswered(self) -> bool:
+        now = time.monotonic()
+        if now - self._heard_at <= CONFIRM_TIMEOUT_S:
+            return False
+        ages_s = (now - inflight.sent_at for inflight in self._inflight.values())
+        return any(CONFIRM_TIMEOUT_S < age_s < GIVEN_UP_S for age_s in ages_s)
 
     @property
     def inflight_messages(self) -> int:
@@ -122,7 +138,7 @@ class Publisher(Part):
             headers=headers,
         )
         self._tag = tag
-        inflight = _Inflight(asyncio.get_running_loop().create_future(), size_bytes)
+        inflight = _Inflight(asyncio.get_running_loop().create_future(), size_bytes, time.monotonic())
         self._inflight[tag] = inflight
         self._inflight_bytes += size_bytes
         try:
@@ -189,6 +205,7 @@ class Publisher(Part):
                 inflight.done.set_exception(QueueFull("the queue is at its limit"))
 
     def _take(self, tag: int, is_multiple: bool) -> list[_Inflight]:
+        self._heard_at = time.monotonic()
         tags = [tag] if tag in self._inflight else []
         if is_multiple:
             tags = []
@@ -232,6 +249,8 @@ class Consumer(Part):
         self._waiting: deque[Delivery] = deque()  # at most `prefetch`, for the broker sends no more
         self._wake = asyncio.Event()
         self._is_paused = False
+        self._is_subscribed = False  # on the newest channel, or about to be
+        self._subscribing: asyncio.Task[None] | None = None
         super().__init__(connection, f"consumer of {queue}")
 
     @property
@@ -271,7 +290,8 @@ class Consumer(Part):
     def pause(self) -> None:
         """Hands out nothing more; the broker sends up to `prefetch` messages, which are kept, then no more.
 
-        Nothing is cancelled: a cancel gives back what is on its way, and each return counts toward the limit.
+        Nothing is cancelled: a cancel gives back what is on its way, and each return counts toward the limit. A channel
+        that is lost meanwhile (the broker waits half an hour for an ack) takes nothing again before `resume`.
         """
         self._is_paused = True
 
@@ -279,6 +299,8 @@ class Consumer(Part):
         """Hands out messages again, those that were kept first."""
         self._is_paused = False
         self._wake.set()
+        if self._newest is not None and not self._is_subscribed:
+            self._subscribing = asyncio.create_task(self._subscribe_late(self._newest), name=f"subscribe {self._name}")
 
     def _ack(self, delivery: Delivery, *, is_multiple: bool) -> None:
         if self._channel is None or delivery.epoch != self._epoch:
@@ -290,6 +312,12 @@ class Consumer(Part):
 
     async def _set_up(self, channel: Channel) -> None:
         self._epoch += 1
+        self._is_subscribed = False
+        if not self._is_paused:
+            await self._subscribe(channel)
+
+    async def _subscribe(self, channel: Channel) -> None:
+        self._is_subscribed = True
         epoch = self._epoch
 
         def on_message(message: Message) -> None:
@@ -298,6 +326,13 @@ class Consumer(Part):
                 self._wake.set()
 
         await channel.consume(self._queue, on_message, prefetch=self._prefetch)
+
+    async def _subscribe_late(self, channel: Channel) -> None:
+        try:
+            await self._subscribe(channel)
+        except BrokerAway as e:  # the channel is lost, or never answered and ends here: the next one subscribes
+            log.warning("Not subscribed", extra=self._fields("not_subscribed", e))
+            channel.close()
 
     def _on_lost(self, reason: BrokerAway) -> None:
         self._waiting.clear()

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from mesh.amqp import Address, BrokerAway, BrokerRefused, Channel, Link
+from mesh.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +62,7 @@ class Connection:
 
     async def close(self) -> None:
         """Ends publishers, consumers and the connection; what was held without an ack goes back to its queue."""
-        tasks = [t for t in (self._task, *(part.task for part in self._parts)) if t is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*(task for task in (self._task, *(part.task for part in self._parts)) if task is not None))
         link, self._link = self._link, None
         self._up.clear()
         if link is not None:

@@ -1,6 +1,6 @@
 """The one way to say no: a reason, a sentence that a person can act on, and what a machine needs of it.
 
-Rules raise `Refused`; `mesh.server` turns it into a gRPC status with google.rpc.ErrorInfo and RetryInfo.
+Rules raise `Refused`; the transports turn it into a gRPC status with google.rpc.ErrorInfo and RetryInfo.
 Holds always: every value that the sentence mentions is in the metadata (AIP-193), and the wire's reasons are `Reason`.
 """
 
@@ -9,7 +9,7 @@ import math
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from mesh.reasons import CODES, Reason
+from mesh.reasons import CODES, HTTP_STATUS, PHRASES, Reason
 
 DOMAIN = "scoreboard"
 
@@ -39,6 +39,14 @@ def to_status(refused: Refused) -> status_pb2.Status:
         details.append(_any(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds))))
     code = CODES[refused.reason].value[0]
     return status_pb2.Status(code=code, message=refused.message, details=details)
+
+
+def to_json(refused: Refused) -> tuple[int, dict[str, str], dict[str, object]]:
+    """Returns the HTTP status, the headers and the JSON error body of a refusal, as the gateway makes them."""
+    seconds = retry_after_s(refused)
+    headers = {} if seconds is None else {"retry-after": str(seconds)}
+    words = {"error": PHRASES[refused.reason], "message": refused.message, "reason": refused.reason}
+    return HTTP_STATUS[refused.reason], headers, {"success": False, **words}
 
 
 def retry_after_s(refused: Refused) -> int | None:

@@ -7,12 +7,15 @@ SCOREBOARD_SCORE_PORT. A wrong value stops the process with the variable's name 
 import os
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "SCOREBOARD_"
+
+#: What the services behind the gateway listen on for it; None: only gRPC over HTTP/2.
+GatewayPort = Annotated[int | None, Field(ge=1, le=65535, description="port of gRPC over HTTP/1.1, for the gateway")]
 
 
 class _Environment(BaseSettings):
@@ -24,7 +27,7 @@ class ServiceSettings(_Environment):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="lowest level that is logged")
-    drain_s: float = Field(0.5, ge=0, le=60, description="seconds between NOT_SERVING and the end of accepting calls")
+    drain_s: float = Field(1.0, ge=0, le=60, description="seconds between NOT_SERVING and the end of accepting calls")
     stop_grace_s: float = Field(5.0, ge=0, le=120, description="seconds that calls in flight get to finish")
 
 
@@ -59,6 +62,12 @@ class VerifierSettings(TokenSettings):
     jwks_url: str = Field(description="where auth_svc publishes its keys")
 
 
+class AddressSettings(_Environment):
+    """For those that count by the client's address."""
+
+    trusted_hops: int = Field(0, ge=0, le=10, description="proxies of ours in front of the gateway")
+
+
 class MasterKeySettings(_Environment):
     """For those that derive keys."""
 
@@ -74,8 +83,16 @@ def load(settings_class: type[S]) -> S:
         return settings_class()
     except ValidationError as e:
         for error in e.errors():
-            name = PREFIX + "_".join(str(part) for part in error["loc"]).upper()
-            given = os.environ.get(name)
-            shown = f"{name}={given}" if given is not None and not name.endswith("_URL") else name
-            print(f"{shown}: {error['msg']}", file=sys.stderr)
-        sys.exit(2)
+            field, *inside = error["loc"]
+            where = ".".join(map(str, inside)) + ": " if inside else ""
+            print(f"{_shown(str(field))}: {where}{error['msg']}", file=sys.stderr)
+    except SettingsError as e:  # a list that is no JSON; only its words say which
+        field = str(e).partition('"')[2].partition('"')[0]
+        print(f"{_shown(field)}: must be JSON", file=sys.stderr)
+    sys.exit(2)
+
+
+def _shown(field: str) -> str:
+    name = PREFIX + field.upper()
+    given = os.environ.get(name)
+    return f"{name}={given}" if given is not None and not name.endswith("_URL") else name

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18scoreboard/v1/auth.proto\x12\rscoreboard.v1\x1a\x1cgoogle/api/annotations.proto\"5\n\x0fRegisterRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"2\n\x0cLoginRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"6\n\x0eRefreshRequest\x12$\n\rrefresh_token\x18\x01 \x01(\tR\rrefresh_token\"5\n\rLogoutRequest\x12$\n\rrefresh_token\x18\x01 \x01(\tR\rrefresh_token\"!\n\x0eLogoutResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\"\xf1\x01\n\x07Session\x12\"\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tR\x0c\x61\x63\x63\x65ss_token\x12\x1e\n\ntoken_type\x18\x02 \x01(\tR\ntoken_type\x12\x1e\n\nexpires_in\x18\x03 \x01(\rR\nexpires_in\x12$\n\rrefresh_token\x18\x04 \x01(\tR\rrefresh_token\x12 \n\x0bsigning_key\x18\x05 \x01(\tR\x0bsigning_key\x12 \n\x0bserver_time\x18\x06 \x01(\x01R\x0bserver_time\x12\x18\n\x07user_id\x18\x07 \x01(\tR\x07user_id2\x8e\x03\n\x0b\x41uthService\x12\x61\n\x08Register\x12\x1e.scoreboard.v1.RegisterRequest\x1a\x16.scoreboard.v1.Session\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/auth/register:\x01*\x12X\n\x05Login\x12\x1b.scoreboard.v1.LoginRequest\x1a\x16.scoreboard.v1.Session\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/auth/login:\x01*\x12^\n\x07Refresh\x12\x1d.scoreboard.v1.RefreshRequest\x1a\x16.scoreboard.v1.Session\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/api/auth/refresh:\x01*\x12\x62\n\x06Logout\x12\x1c.scoreboard.v1.LogoutRequest\x1a\x1d.scoreboard.v1.LogoutResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/auth/logout:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18scoreboard/v1/auth.proto\x12\rscoreboard.v1\x1a\x1cgoogle/api/annotations.proto\"5\n\x0fRegisterRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\" \n\x0cGuestRequest\x12\x10\n\x08username\x18\x01 \x01(\t\"2\n\x0cLoginRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"6\n\x0eRefreshRequest\x12$\n\rrefresh_token\x18\x01 \x01(\tR\rrefresh_token\"5\n\rLogoutRequest\x12$\n\rrefresh_token\x18\x01 \x01(\tR\rrefresh_token\"!\n\x0eLogoutResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\"\xf1\x01\n\x07Session\x12\"\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tR\x0c\x61\x63\x63\x65ss_token\x12\x1e\n\ntoken_type\x18\x02 \x01(\tR\ntoken_type\x12\x1e\n\nexpires_in\x18\x03 \x01(\rR\nexpires_in\x12$\n\rrefresh_token\x18\x04 \x01(\tR\rrefresh_token\x12 \n\x0bsigning_key\x18\x05 \x01(\tR\x0bsigning_key\x12 \n\x0bserver_time\x18\x06 \x01(\x01R\x0bserver_time\x12\x18\n\x07user_id\x18\x07 \x01(\tR\x07user_id\"P\n\x14UpdateProfileRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x14\n\x0cnew_password\x18\x03 \x01(\t\"5\n\x07Profile\x12\x18\n\x07user_id\x18\x01 \x01(\tR\x07user_id\x12\x10\n\x08username\x18\x02 \x01(\t\"(\n\x14\x44\x65leteAccountRequest\x12\x10\n\x08password\x18\x01 \x01(\t\"(\n\x15\x44\x65leteAccountResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x32\xcd\x05\n\x0b\x41uthService\x12\x61\n\x08Register\x12\x1e.scoreboard.v1.RegisterRequest\x1a\x16.scoreboard.v1.Session\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/auth/register:\x01*\x12X\n\x05Guest\x12\x1b.scoreboard.v1.GuestRequest\x1a\x16.scoreboard.v1.Session\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/auth/guest:\x01*\x12X\n\x05Login\x12\x1b.scoreboard.v1.LoginRequest\x1a\x16.scoreboard.v1.Session\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/auth/login:\x01*\x12^\n\x07Refresh\x12\x1d.scoreboard.v1.RefreshRequest\x1a\x16.scoreboard.v1.Session\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/api/auth/refresh:\x01*\x12\x62\n\x06Logout\x12\x1c.scoreboard.v1.LogoutRequest\x1a\x1d.scoreboard.v1.LogoutResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/auth/logout:\x01*\x12j\n\rUpdateProfile\x12#.scoreboard.v1.UpdateProfileRequest\x1a\x16.scoreboard.v1.Profile\"\x1c\x82\xd3\xe4\x93\x02\x16\x32\x11/api/auth/profile:\x01*\x12w\n\rDeleteAccount\x12#.scoreboard.v1.DeleteAccountRequest\x1a$.scoreboard.v1.DeleteAccountResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/auth/delete:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,24 +34,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['Register']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['Register']._serialized_options = b'\202\323\344\223\002\027\"\022/api/auth/register:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['Guest']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['Guest']._serialized_options = b'\202\323\344\223\002\024\"\017/api/auth/guest:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['Login']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['Login']._serialized_options = b'\202\323\344\223\002\024\"\017/api/auth/login:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['Refresh']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['Refresh']._serialized_options = b'\202\323\344\223\002\026\"\021/api/auth/refresh:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['Logout']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['Logout']._serialized_options = b'\202\323\344\223\002\025\"\020/api/auth/logout:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['UpdateProfile']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['UpdateProfile']._serialized_options = b'\202\323\344\223\002\0262\021/api/auth/profile:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['DeleteAccount']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['DeleteAccount']._serialized_options = b'\202\323\344\223\002\025\"\020/api/auth/delete:\001*'
   _globals['_REGISTERREQUEST']._serialized_start=73
   _globals['_REGISTERREQUEST']._serialized_end=126
-  _globals['_LOGINREQUEST']._serialized_start=128
-  _globals['_LOGINREQUEST']._serialized_end=178
-  _globals['_REFRESHREQUEST']._serialized_start=180
-  _globals['_REFRESHREQUEST']._serialized_end=234
-  _globals['_LOGOUTREQUEST']._serialized_start=236
-  _globals['_LOGOUTREQUEST']._serialized_end=289
-  _globals['_LOGOUTRESPONSE']._serialized_start=291
-  _globals['_LOGOUTRESPONSE']._serialized_end=324
-  _globals['_SESSION']._serialized_start=327
-  _globals['_SESSION']._serialized_end=568
-  _globals['_AUTHSERVICE']._serialized_start=571
-  _globals['_AUTHSERVICE']._serialized_end=969
+  _globals['_GUESTREQUEST']._serialized_start=128
+  _globals['_GUESTREQUEST']._serialized_end=160
+  _globals['_LOGINREQUEST']._serialized_start=162
+  _globals['_LOGINREQUEST']._serialized_end=212
+  _globals['_REFRESHREQUEST']._serialized_start=214
+  _globals['_REFRESHREQUEST']._serialized_end=268
+  _globals['_LOGOUTREQUEST']._serialized_start=270
+  _globals['_LOGOUTREQUEST']._serialized_end=323
+  _globals['_LOGOUTRESPONSE']._serialized_start=325
+  _globals['_LOGOUTRESPONSE']._serialized_end=358
+  _globals['_SESSION']._serialized_start=361
+  _globals['_SESSION']._serialized_end=602
+  _globals['_UPDATEPROFILEREQUEST']._serialized_start=604
+  _globals['_UPDATEPROFILEREQUEST']._serialized_end=684
+  _globals['_PROFILE']._serialized_start=686
+  _globals['_PROFILE']._serialized_end=739
+  _globals['_DELETEACCOUNTREQUEST']._serialized_start=741
+  _globals['_DELETEACCOUNTREQUEST']._serialized_end=781
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=783
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=823
+  _globals['_AUTHSERVICE']._serialized_start=826
+  _globals['_AUTHSERVICE']._serialized_end=1543
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class AuthServiceStub(object):
                 request_serializer=scoreboard_dot_v1_dot_auth__pb2.RegisterRequest.SerializeToString,
                 response_deserializer=scoreboard_dot_v1_dot_auth__pb2.Session.FromString,
                 _registered_method=True)
+        self.Guest = channel.unary_unary(
+                '/scoreboard.v1.AuthService/Guest',
+                request_serializer=scoreboard_dot_v1_dot_auth__pb2.GuestRequest.SerializeToString,
+                response_deserializer=scoreboard_dot_v1_dot_auth__pb2.Session.FromString,
+                _registered_method=True)
         self.Login = channel.unary_unary(
                 '/scoreboard.v1.AuthService/Login',
                 request_serializer=scoreboard_dot_v1_dot_auth__pb2.LoginRequest.SerializeToString,
@@ -55,6 +60,16 @@ class AuthServiceStub(object):
                 request_serializer=scoreboard_dot_v1_dot_auth__pb2.LogoutRequest.SerializeToString,
                 response_deserializer=scoreboard_dot_v1_dot_auth__pb2.LogoutResponse.FromString,
                 _registered_method=True)
+        self.UpdateProfile = channel.unary_unary(
+                '/scoreboard.v1.AuthService/UpdateProfile',
+                request_serializer=scoreboard_dot_v1_dot_auth__pb2.UpdateProfileRequest.SerializeToString,
+                response_deserializer=scoreboard_dot_v1_dot_auth__pb2.Profile.FromString,
+                _registered_method=True)
+        self.DeleteAccount = channel.unary_unary(
+                '/scoreboard.v1.AuthService/DeleteAccount',
+                request_serializer=scoreboard_dot_v1_dot_auth__pb2.DeleteAccountRequest.SerializeToString,
+                response_deserializer=scoreboard_dot_v1_dot_auth__pb2.DeleteAccountResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer(object):
@@ -64,6 +79,16 @@ class AuthServiceServicer(object):
     def Register(self, request, context):
         """Creates an account and its first session. Not idempotent: a repeat fails with USERNAME_TAKEN; then use Login.
         Fails with INVALID_ARGUMENT, USERNAME_TAKEN, RATE_LIMITED, SERVICE_AWAY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Guest(self, request, context):
+        """Creates a player without a password and the only session, which ends as every session does (after 30 days by
+        default) and is all the way there is to this player until UpdateProfile gives a username and a password. Not
+        idempotent: a repeat makes another guest.
+        Fails with INVALID_ARGUMENT, RATE_LIMITED, SERVICE_AWAY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,12 +119,40 @@ class AuthServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateProfile(self, request, context):
+        """Changes the caller's username, password or both; empty fields stay as they are. Needs a session's access token, and
+        the password, but of a guest, who becomes an account by sending a username and a new password. A new password ends
+        all other sessions. Safe to repeat as it was sent, whatever became of the first try. A player of a studio's identity
+        provider may change the username alone. Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING,
+        SESSION_REVOKED, BAD_CREDENTIALS, BANNED, USERNAME_TAKEN, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY,
+        DEADLINE_EXCEEDED (it is queued and will be done).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAccount(self, request, context):
+        """Erases the caller: name, password, sessions and places on the boards, for good, and ends all access tokens at once.
+        The ledger keeps its rows, which name nobody. Needs the password, but of whoever has none. Idempotent: whoever is
+        erased is told so again while the token lives. Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING,
+        SESSION_REVOKED, BAD_CREDENTIALS, BANNED, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY, DEADLINE_EXCEEDED (it
+        is queued and will be done).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Register': grpc.unary_unary_rpc_method_handler(
                     servicer.Register,
                     request_deserializer=scoreboard_dot_v1_dot_auth__pb2.RegisterRequest.FromString,
+                    response_serializer=scoreboard_dot_v1_dot_auth__pb2.Session.SerializeToString,
+            ),
+            'Guest': grpc.unary_unary_rpc_method_handler(
+                    servicer.Guest,
+                    request_deserializer=scoreboard_dot_v1_dot_auth__pb2.GuestRequest.FromString,
                     response_serializer=scoreboard_dot_v1_dot_auth__pb2.Session.SerializeToString,
             ),
             'Login': grpc.unary_unary_rpc_method_handler(
@@ -116,6 +169,16 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.Logout,
                     request_deserializer=scoreboard_dot_v1_dot_auth__pb2.LogoutRequest.FromString,
                     response_serializer=scoreboard_dot_v1_dot_auth__pb2.LogoutResponse.SerializeToString,
+            ),
+            'UpdateProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProfile,
+                    request_deserializer=scoreboard_dot_v1_dot_auth__pb2.UpdateProfileRequest.FromString,
+                    response_serializer=scoreboard_dot_v1_dot_auth__pb2.Profile.SerializeToString,
+            ),
+            'DeleteAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAccount,
+                    request_deserializer=scoreboard_dot_v1_dot_auth__pb2.DeleteAccountRequest.FromString,
+                    response_serializer=scoreboard_dot_v1_dot_auth__pb2.DeleteAccountResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -145,6 +208,33 @@ class AuthService(object):
             target,
             '/scoreboard.v1.AuthService/Register',
             scoreboard_dot_v1_dot_auth__pb2.RegisterRequest.SerializeToString,
+            scoreboard_dot_v1_dot_auth__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Guest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scoreboard.v1.AuthService/Guest',
+            scoreboard_dot_v1_dot_auth__pb2.GuestRequest.SerializeToString,
             scoreboard_dot_v1_dot_auth__pb2.Session.FromString,
             options,
             channel_credentials,
@@ -227,6 +317,60 @@ class AuthService(object):
             '/scoreboard.v1.AuthService/Logout',
             scoreboard_dot_v1_dot_auth__pb2.LogoutRequest.SerializeToString,
             scoreboard_dot_v1_dot_auth__pb2.LogoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scoreboard.v1.AuthService/UpdateProfile',
+            scoreboard_dot_v1_dot_auth__pb2.UpdateProfileRequest.SerializeToString,
+            scoreboard_dot_v1_dot_auth__pb2.Profile.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scoreboard.v1.AuthService/DeleteAccount',
+            scoreboard_dot_v1_dot_auth__pb2.DeleteAccountRequest.SerializeToString,
+            scoreboard_dot_v1_dot_auth__pb2.DeleteAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class AuthServiceStub:
     """Creates an account and its first session. Not idempotent: a repeat fails with USERNAME_TAKEN; then use Login.
     Fails with INVALID_ARGUMENT, USERNAME_TAKEN, RATE_LIMITED, SERVICE_AWAY.
     """
+    Guest: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GuestRequest, _auth_pb2.Session]
+    """Creates a player without a password and the only session, which ends as every session does (after 30 days by
+    default) and is all the way there is to this player until UpdateProfile gives a username and a password. Not
+    idempotent: a repeat makes another guest.
+    Fails with INVALID_ARGUMENT, RATE_LIMITED, SERVICE_AWAY.
+    """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LoginRequest, _auth_pb2.Session]
     """Starts a session. Fails with INVALID_ARGUMENT, BAD_CREDENTIALS, BANNED, RATE_LIMITED, SERVICE_AWAY."""
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RefreshRequest, _auth_pb2.Session]
@@ -51,6 +57,21 @@ class AuthServiceStub:
     """Ends the session of a refresh token; its access tokens are refused from then on. Idempotent.
     Fails with TOKEN_INVALID, SERVICE_AWAY.
     """
+    UpdateProfile: _grpc.UnaryUnaryMultiCallable[_auth_pb2.UpdateProfileRequest, _auth_pb2.Profile]
+    """Changes the caller's username, password or both; empty fields stay as they are. Needs a session's access token, and
+    the password, but of a guest, who becomes an account by sending a username and a new password. A new password ends
+    all other sessions. Safe to repeat as it was sent, whatever became of the first try. A player of a studio's identity
+    provider may change the username alone. Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING,
+    SESSION_REVOKED, BAD_CREDENTIALS, BANNED, USERNAME_TAKEN, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY,
+    DEADLINE_EXCEEDED (it is queued and will be done).
+    """
+    DeleteAccount: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DeleteAccountRequest, _auth_pb2.DeleteAccountResponse]
+    """Erases the caller: name, password, sessions and places on the boards, for good, and ends all access tokens at once.
+    The ledger keeps its rows, which name nobody. Needs the password, but of whoever has none. Idempotent: whoever is
+    erased is told so again while the token lives. Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING,
+    SESSION_REVOKED, BAD_CREDENTIALS, BANNED, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY, DEADLINE_EXCEEDED (it
+    is queued and will be done).
+    """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -60,6 +81,12 @@ class AuthServiceAsyncStub(AuthServiceStub):
     Register: _aio.UnaryUnaryMultiCallable[_auth_pb2.RegisterRequest, _auth_pb2.Session]  # type: ignore[assignment]
     """Creates an account and its first session. Not idempotent: a repeat fails with USERNAME_TAKEN; then use Login.
     Fails with INVALID_ARGUMENT, USERNAME_TAKEN, RATE_LIMITED, SERVICE_AWAY.
+    """
+    Guest: _aio.UnaryUnaryMultiCallable[_auth_pb2.GuestRequest, _auth_pb2.Session]  # type: ignore[assignment]
+    """Creates a player without a password and the only session, which ends as every session does (after 30 days by
+    default) and is all the way there is to this player until UpdateProfile gives a username and a password. Not
+    idempotent: a repeat makes another guest.
+    Fails with INVALID_ARGUMENT, RATE_LIMITED, SERVICE_AWAY.
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_pb2.LoginRequest, _auth_pb2.Session]  # type: ignore[assignment]
     """Starts a session. Fails with INVALID_ARGUMENT, BAD_CREDENTIALS, BANNED, RATE_LIMITED, SERVICE_AWAY."""
@@ -73,6 +100,21 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Ends the session of a refresh token; its access tokens are refused from then on. Idempotent.
     Fails with TOKEN_INVALID, SERVICE_AWAY.
     """
+    UpdateProfile: _aio.UnaryUnaryMultiCallable[_auth_pb2.UpdateProfileRequest, _auth_pb2.Profile]  # type: ignore[assignment]
+    """Changes the caller's username, password or both; empty fields stay as they are. Needs a session's access token, and
+    the password, but of a guest, who becomes an account by sending a username and a new password. A new password ends
+    all other sessions. Safe to repeat as it was sent, whatever became of the first try. A player of a studio's identity
+    provider may change the username alone. Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING,
+    SESSION_REVOKED, BAD_CREDENTIALS, BANNED, USERNAME_TAKEN, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY,
+    DEADLINE_EXCEEDED (it is queued and will be done).
+    """
+    DeleteAccount: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteAccountRequest, _auth_pb2.DeleteAccountResponse]  # type: ignore[assignment]
+    """Erases the caller: name, password, sessions and places on the boards, for good, and ends all access tokens at once.
+    The ledger keeps its rows, which name nobody. Needs the password, but of whoever has none. Idempotent: whoever is
+    erased is told so again while the token lives. Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING,
+    SESSION_REVOKED, BAD_CREDENTIALS, BANNED, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY, DEADLINE_EXCEEDED (it
+    is queued and will be done).
+    """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Signs players up and in, and keeps their sessions."""
@@ -85,6 +127,18 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_pb2.Session, _abc.Awaitable[_auth_pb2.Session]]:
         """Creates an account and its first session. Not idempotent: a repeat fails with USERNAME_TAKEN; then use Login.
         Fails with INVALID_ARGUMENT, USERNAME_TAKEN, RATE_LIMITED, SERVICE_AWAY.
+        """
+
+    @_abc_1.abstractmethod
+    def Guest(
+        self,
+        request: _auth_pb2.GuestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.Session, _abc.Awaitable[_auth_pb2.Session]]:
+        """Creates a player without a password and the only session, which ends as every session does (after 30 days by
+        default) and is all the way there is to this player until UpdateProfile gives a username and a password. Not
+        idempotent: a repeat makes another guest.
+        Fails with INVALID_ARGUMENT, RATE_LIMITED, SERVICE_AWAY.
         """
 
     @_abc_1.abstractmethod
@@ -115,6 +169,33 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_pb2.LogoutResponse, _abc.Awaitable[_auth_pb2.LogoutResponse]]:
         """Ends the session of a refresh token; its access tokens are refused from then on. Idempotent.
         Fails with TOKEN_INVALID, SERVICE_AWAY.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateProfile(
+        self,
+        request: _auth_pb2.UpdateProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.Profile, _abc.Awaitable[_auth_pb2.Profile]]:
+        """Changes the caller's username, password or both; empty fields stay as they are. Needs a session's access token, and
+        the password, but of a guest, who becomes an account by sending a username and a new password. A new password ends
+        all other sessions. Safe to repeat as it was sent, whatever became of the first try. A player of a studio's identity
+        provider may change the username alone. Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING,
+        SESSION_REVOKED, BAD_CREDENTIALS, BANNED, USERNAME_TAKEN, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY,
+        DEADLINE_EXCEEDED (it is queued and will be done).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteAccount(
+        self,
+        request: _auth_pb2.DeleteAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.DeleteAccountResponse, _abc.Awaitable[_auth_pb2.DeleteAccountResponse]]:
+        """Erases the caller: name, password, sessions and places on the boards, for good, and ends all access tokens at once.
+        The ledger keeps its rows, which name nobody. Needs the password, but of whoever has none. Idempotent: whoever is
+        erased is told so again while the token lives. Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING,
+        SESSION_REVOKED, BAD_CREDENTIALS, BANNED, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY, DEADLINE_EXCEEDED (it
+        is queued and will be done).
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -53,7 +53,9 @@ Global___UpdateStatus: _TypeAlias = UpdateStatus  # noqa: Y015
 
 @_typing.final
 class IssueNonceRequest(_message.Message):
-    """Asks for nonces."""
+    """Asks for nonces.
+    Example: `{"actionId": "win-round"}`
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -126,7 +128,7 @@ class UpdateScoreRequest(_message.Message):
     action_id: _builtins.str
     """What the player did, 1 to 50 characters; the catalogue says its points."""
     nonce: _builtins.str
-    """`s.…` from IssueNonce, or `c.` + base64url of a fresh UUIDv7; at most 128 characters."""
+    """`s.…` from IssueNonce, or `c.` + base64url of a fresh UUIDv7; 1 to 128 characters."""
     value: _builtins.float
     """A whole number, for actions that take one and only from their reporters."""
     def __init__(

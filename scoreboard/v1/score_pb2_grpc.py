@@ -63,7 +63,8 @@ class ScoreServiceServicer(object):
 
     def IssueNonce(self, request, context):
         """Issues nonces for one action of the caller, good for 5 minutes each. Costs no update budget. Scope update:score.
-        Fails with INVALID_ARGUMENT, UNKNOWN_ACTION, the TOKEN_ reasons, SCOPE_MISSING, RATE_LIMITED.
+        Fails with INVALID_ARGUMENT, UNKNOWN_ACTION, SERVER_ONLY_ACTION, the TOKEN_ reasons, SCOPE_MISSING, SESSION_REVOKED,
+        RATE_LIMITED, SERVICE_AWAY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,8 +73,9 @@ class ScoreServiceServicer(object):
     def UpdateScore(self, request, context):
         """Counts one action of the caller. Needs metadata `x-signature` (HTTP: X-Signature). Safe to repeat with the same
         nonce: the first outcome is the answer to every repeat. Scope update:score. A refusal is an error with its reason.
-        Fails with every reason of the groups 400, 401, 403 and 409, RATE_LIMITED, COOLDOWN, CAP_REACHED, QUEUE_FULL,
-        BROKER_AWAY, DEADLINE_EXCEEDED.
+        Fails with INVALID_ARGUMENT, the TOKEN_, NONCE_ and SIGNATURE_ reasons, UNKNOWN_ACTION, SESSION_REVOKED, SCOPE_MISSING,
+        NOT_YOUR_SCORE, SERVER_ONLY_ACTION, BANNED, RATE_LIMITED, COOLDOWN, CAP_REACHED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY,
+        DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,14 +85,16 @@ class ScoreServiceServicer(object):
         """Counts up to 500 actions of any players for a trusted client (role game_server): nonces of form `c.`, no signature.
         An item that cannot be accepted is REFUSED with its reason; only token, role, size and a broker that is away fail
         the call. Safe to repeat with the same nonces.
+        Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUpdate(self, request, context):
-        """Tells the outcome of an update of the caller's (a reporter's: of those it reported). Fails with NOT_FOUND for
-        another's and for what was never recorded.
+        """Tells the outcome of an update of the caller's (a reporter's: of those it reported). Fails with INVALID_ARGUMENT, the
+        TOKEN_ reasons, SCOPE_MISSING, SESSION_REVOKED, SERVICE_AWAY, and NOT_FOUND for another's and for what was never
+        recorded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,22 +35,26 @@ class ScoreServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ScoreServiceAsyncStub: ...
     IssueNonce: _grpc.UnaryUnaryMultiCallable[_score_pb2.IssueNonceRequest, _score_pb2.IssueNonceResponse]
     """Issues nonces for one action of the caller, good for 5 minutes each. Costs no update budget. Scope update:score.
-    Fails with INVALID_ARGUMENT, UNKNOWN_ACTION, the TOKEN_ reasons, SCOPE_MISSING, RATE_LIMITED.
+    Fails with INVALID_ARGUMENT, UNKNOWN_ACTION, SERVER_ONLY_ACTION, the TOKEN_ reasons, SCOPE_MISSING, SESSION_REVOKED,
+    RATE_LIMITED, SERVICE_AWAY.
     """
     UpdateScore: _grpc.UnaryUnaryMultiCallable[_score_pb2.UpdateScoreRequest, _score_pb2.UpdateScoreResponse]
     """Counts one action of the caller. Needs metadata `x-signature` (HTTP: X-Signature). Safe to repeat with the same
     nonce: the first outcome is the answer to every repeat. Scope update:score. A refusal is an error with its reason.
-    Fails with every reason of the groups 400, 401, 403 and 409, RATE_LIMITED, COOLDOWN, CAP_REACHED, QUEUE_FULL,
-    BROKER_AWAY, DEADLINE_EXCEEDED.
+    Fails with INVALID_ARGUMENT, the TOKEN_, NONCE_ and SIGNATURE_ reasons, UNKNOWN_ACTION, SESSION_REVOKED, SCOPE_MISSING,
+    NOT_YOUR_SCORE, SERVER_ONLY_ACTION, BANNED, RATE_LIMITED, COOLDOWN, CAP_REACHED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY,
+    DEADLINE_EXCEEDED.
     """
     UpdateScores: _grpc.UnaryUnaryMultiCallable[_score_pb2.UpdateScoresRequest, _score_pb2.UpdateScoresResponse]
     """Counts up to 500 actions of any players for a trusted client (role game_server): nonces of form `c.`, no signature.
     An item that cannot be accepted is REFUSED with its reason; only token, role, size and a broker that is away fail
     the call. Safe to repeat with the same nonces.
+    Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY.
     """
     GetUpdate: _grpc.UnaryUnaryMultiCallable[_score_pb2.GetUpdateRequest, _score_pb2.UpdateScoreResponse]
-    """Tells the outcome of an update of the caller's (a reporter's: of those it reported). Fails with NOT_FOUND for
-    another's and for what was never recorded.
+    """Tells the outcome of an update of the caller's (a reporter's: of those it reported). Fails with INVALID_ARGUMENT, the
+    TOKEN_ reasons, SCOPE_MISSING, SESSION_REVOKED, SERVICE_AWAY, and NOT_FOUND for another's and for what was never
+    recorded.
     """
 
 @_typing.type_check_only
@@ -60,22 +64,26 @@ class ScoreServiceAsyncStub(ScoreServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     IssueNonce: _aio.UnaryUnaryMultiCallable[_score_pb2.IssueNonceRequest, _score_pb2.IssueNonceResponse]  # type: ignore[assignment]
     """Issues nonces for one action of the caller, good for 5 minutes each. Costs no update budget. Scope update:score.
-    Fails with INVALID_ARGUMENT, UNKNOWN_ACTION, the TOKEN_ reasons, SCOPE_MISSING, RATE_LIMITED.
+    Fails with INVALID_ARGUMENT, UNKNOWN_ACTION, SERVER_ONLY_ACTION, the TOKEN_ reasons, SCOPE_MISSING, SESSION_REVOKED,
+    RATE_LIMITED, SERVICE_AWAY.
     """
     UpdateScore: _aio.UnaryUnaryMultiCallable[_score_pb2.UpdateScoreRequest, _score_pb2.UpdateScoreResponse]  # type: ignore[assignment]
     """Counts one action of the caller. Needs metadata `x-signature` (HTTP: X-Signature). Safe to repeat with the same
     nonce: the first outcome is the answer to every repeat. Scope update:score. A refusal is an error with its reason.
-    Fails with every reason of the groups 400, 401, 403 and 409, RATE_LIMITED, COOLDOWN, CAP_REACHED, QUEUE_FULL,
-    BROKER_AWAY, DEADLINE_EXCEEDED.
+    Fails with INVALID_ARGUMENT, the TOKEN_, NONCE_ and SIGNATURE_ reasons, UNKNOWN_ACTION, SESSION_REVOKED, SCOPE_MISSING,
+    NOT_YOUR_SCORE, SERVER_ONLY_ACTION, BANNED, RATE_LIMITED, COOLDOWN, CAP_REACHED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY,
+    DEADLINE_EXCEEDED.
     """
     UpdateScores: _aio.UnaryUnaryMultiCallable[_score_pb2.UpdateScoresRequest, _score_pb2.UpdateScoresResponse]  # type: ignore[assignment]
     """Counts up to 500 actions of any players for a trusted client (role game_server): nonces of form `c.`, no signature.
     An item that cannot be accepted is REFUSED with its reason; only token, role, size and a broker that is away fail
     the call. Safe to repeat with the same nonces.
+    Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY.
     """
     GetUpdate: _aio.UnaryUnaryMultiCallable[_score_pb2.GetUpdateRequest, _score_pb2.UpdateScoreResponse]  # type: ignore[assignment]
-    """Tells the outcome of an update of the caller's (a reporter's: of those it reported). Fails with NOT_FOUND for
-    another's and for what was never recorded.
+    """Tells the outcome of an update of the caller's (a reporter's: of those it reported). Fails with INVALID_ARGUMENT, the
+    TOKEN_ reasons, SCOPE_MISSING, SESSION_REVOKED, SERVICE_AWAY, and NOT_FOUND for another's and for what was never
+    recorded.
     """
 
 class ScoreServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -88,7 +96,8 @@ class ScoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_score_pb2.IssueNonceResponse, _abc.Awaitable[_score_pb2.IssueNonceResponse]]:
         """Issues nonces for one action of the caller, good for 5 minutes each. Costs no update budget. Scope update:score.
-        Fails with INVALID_ARGUMENT, UNKNOWN_ACTION, the TOKEN_ reasons, SCOPE_MISSING, RATE_LIMITED.
+        Fails with INVALID_ARGUMENT, UNKNOWN_ACTION, SERVER_ONLY_ACTION, the TOKEN_ reasons, SCOPE_MISSING, SESSION_REVOKED,
+        RATE_LIMITED, SERVICE_AWAY.
         """
 
     @_abc_1.abstractmethod
@@ -99,8 +108,9 @@ class ScoreServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_score_pb2.UpdateScoreResponse, _abc.Awaitable[_score_pb2.UpdateScoreResponse]]:
         """Counts one action of the caller. Needs metadata `x-signature` (HTTP: X-Signature). Safe to repeat with the same
         nonce: the first outcome is the answer to every repeat. Scope update:score. A refusal is an error with its reason.
-        Fails with every reason of the groups 400, 401, 403 and 409, RATE_LIMITED, COOLDOWN, CAP_REACHED, QUEUE_FULL,
-        BROKER_AWAY, DEADLINE_EXCEEDED.
+        Fails with INVALID_ARGUMENT, the TOKEN_, NONCE_ and SIGNATURE_ reasons, UNKNOWN_ACTION, SESSION_REVOKED, SCOPE_MISSING,
+        NOT_YOUR_SCORE, SERVER_ONLY_ACTION, BANNED, RATE_LIMITED, COOLDOWN, CAP_REACHED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY,
+        DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
@@ -112,6 +122,7 @@ class ScoreServiceServicer(metaclass=_abc_1.ABCMeta):
         """Counts up to 500 actions of any players for a trusted client (role game_server): nonces of form `c.`, no signature.
         An item that cannot be accepted is REFUSED with its reason; only token, role, size and a broker that is away fail
         the call. Safe to repeat with the same nonces.
+        Fails with INVALID_ARGUMENT, the TOKEN_ reasons, SCOPE_MISSING, RATE_LIMITED, QUEUE_FULL, BROKER_AWAY, SERVICE_AWAY.
         """
 
     @_abc_1.abstractmethod
@@ -120,8 +131,9 @@ class ScoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _score_pb2.GetUpdateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_score_pb2.UpdateScoreResponse, _abc.Awaitable[_score_pb2.UpdateScoreResponse]]:
-        """Tells the outcome of an update of the caller's (a reporter's: of those it reported). Fails with NOT_FOUND for
-        another's and for what was never recorded.
+        """Tells the outcome of an update of the caller's (a reporter's: of those it reported). Fails with INVALID_ARGUMENT, the
+        TOKEN_ reasons, SCOPE_MISSING, SESSION_REVOKED, SERVICE_AWAY, and NOT_FOUND for another's and for what was never
+        recorded.
         """
 
 def add_ScoreServiceServicer_to_server(servicer: ScoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -49,7 +49,8 @@ class StreamServiceServicer(object):
     def WatchLeaderboard(self, request, context):
         """Sends the top of a board at once and again on each change, within 100 ms. A watcher that falls behind gets the newest
         board, never a backlog. Over HTTP: Server-Sent Events; the WebSocket at /ws/leaderboard sends the same JSON.
-        Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE, SLOW_CONSUMER, the TOKEN_ reasons, QUEUE_FULL.
+        Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE, SLOW_CONSUMER, TOKEN_INVALID,
+        TOKEN_EXPIRED, SESSION_REVOKED, QUEUE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,8 @@ class StreamServiceStub:
     WatchLeaderboard: _grpc.UnaryStreamMultiCallable[_stream_pb2.WatchLeaderboardRequest, _stream_pb2.LeaderboardUpdate]
     """Sends the top of a board at once and again on each change, within 100 ms. A watcher that falls behind gets the newest
     board, never a backlog. Over HTTP: Server-Sent Events; the WebSocket at /ws/leaderboard sends the same JSON.
-    Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE, SLOW_CONSUMER, the TOKEN_ reasons, QUEUE_FULL.
+    Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE, SLOW_CONSUMER, TOKEN_INVALID,
+    TOKEN_EXPIRED, SESSION_REVOKED, QUEUE_FULL.
     """
 
 @_typing.type_check_only
@@ -47,7 +48,8 @@ class StreamServiceAsyncStub(StreamServiceStub):
     WatchLeaderboard: _aio.UnaryStreamMultiCallable[_stream_pb2.WatchLeaderboardRequest, _stream_pb2.LeaderboardUpdate]  # type: ignore[assignment]
     """Sends the top of a board at once and again on each change, within 100 ms. A watcher that falls behind gets the newest
     board, never a backlog. Over HTTP: Server-Sent Events; the WebSocket at /ws/leaderboard sends the same JSON.
-    Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE, SLOW_CONSUMER, the TOKEN_ reasons, QUEUE_FULL.
+    Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE, SLOW_CONSUMER, TOKEN_INVALID,
+    TOKEN_EXPIRED, SESSION_REVOKED, QUEUE_FULL.
     """
 
 class StreamServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -61,7 +63,8 @@ class StreamServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_stream_pb2.LeaderboardUpdate], _abc.AsyncIterator[_stream_pb2.LeaderboardUpdate]]:
         """Sends the top of a board at once and again on each change, within 100 ms. A watcher that falls behind gets the newest
         board, never a backlog. Over HTTP: Server-Sent Events; the WebSocket at /ws/leaderboard sends the same JSON.
-        Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE, SLOW_CONSUMER, the TOKEN_ reasons, QUEUE_FULL.
+        Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE, SLOW_CONSUMER, TOKEN_INVALID,
+        TOKEN_EXPIRED, SESSION_REVOKED, QUEUE_FULL.
         """
 
 def add_StreamServiceServicer_to_server(servicer: StreamServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
