@@ -6,19 +6,25 @@ from auth_svc import http
 from auth_svc.access_token import Issuer
 from auth_svc.accounts import Accounts
 from auth_svc.deny import DenyList
+from auth_svc.exchange import Exchange
 from auth_svc.guessing import Guessing
 from auth_svc.hashing import Hasher
 from auth_svc.keyring import Keyring
 from auth_svc.oauth import TokenEndpoint
+from auth_svc.profile import Profiles
 from auth_svc.rotation import Schedule
-from auth_svc.service import AuthService
+from auth_svc.service import ACCESS, AuthService
 from auth_svc.sessions import Sessions
 from auth_svc.settings import AuthSettings
 from auth_svc.store import Store
+from board.submit import Submitter
 from mesh import postgres, redis
+from mesh.identity import TokenVerifier
 from mesh.keys import MasterKeys
+from mesh.rabbitmq import Connection
+from mesh.rpc import Service
 from mesh.run import run
-from mesh.server import PUBLIC, Service, serve
+from mesh.server import serve
 from scoreboard.v1 import auth_pb2
 
 NAME = "auth_svc"
@@ -45,14 +51,36 @@ async def main(settings: AuthSettings) -> None:
         stack.callback(hasher.close)
         issuer = Issuer(settings.issuer, settings.audience, token_life_s)
         sessions = Sessions(store, keyring, master_keys, deny_list, issuer, settings.auth_session_life_s)
-        accounts = Accounts(store, sessions, hasher, Guessing(client, settings.logins_per_minute))
-        endpoint = TokenEndpoint(accounts, sessions, settings.auth_trusted_hops)
+        guessing = Guessing(client, settings.logins_per_minute)
+        accounts = Accounts(store, sessions, hasher, guessing)
+        exchange = None
+        if settings.auth_exchange_issuers:
+            exchange = Exchange(settings.auth_exchange_issuers, settings.audience, store, sessions, guessing)
+            await exchange.start()
+            stack.push_async_callback(exchange.close)
+        endpoint = TokenEndpoint(accounts, sessions, exchange, settings.trusted_hops)
         stop_http = await http.start(settings.host, settings.auth_http_port, settings.issuer, keyring, endpoint)
         stack.push_async_callback(stop_http)
-        descriptor = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
-        access = {method.name: PUBLIC for method in descriptor.methods}
-        service = Service(descriptor, AuthService(accounts, sessions, settings.auth_trusted_hops), access)
-        await serve(settings, settings.auth_port, [service], ready=lambda: keyring.is_ready)
+        # Our own tokens, as every service checks them: by the list that we publish.
+        jwks_url = f"http://{settings.host}:{settings.auth_http_port}{http.JWKS_PATH}"
+        verifier = TokenVerifier(jwks_url, settings.issuer, settings.audience)
+        await verifier.start()
+        stack.push_async_callback(verifier.close)
+        broker = Connection(settings.rabbitmq_url, NAME)
+        broker.start()
+        stack.push_async_callback(broker.close)
+        profiles = Profiles(store, deny_list, hasher, guessing, Submitter(broker, pool))
+        servicer = AuthService(accounts, sessions, profiles, settings.trusted_hops)
+        service = Service(auth_pb2.DESCRIPTOR.services_by_name["AuthService"], servicer, ACCESS)
+        # The broker is no part of readiness: who signs up and in does without it.
+        await serve(
+            settings,
+            settings.auth_port,
+            [service],
+            ready=lambda: keyring.is_ready,
+            gateway_port=settings.auth_gateway_port,
+            verifier=verifier,
+        )
 
 
 def _hasher(settings: AuthSettings) -> Hasher:

@@ -11,11 +11,15 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from auth_svc.key_wrap import ALGORITHM
+from mesh.identity import ROLES
 
-#: users.role and clients.role as tokens spell them.
-ROLES = ("player", "moderator", "operator", "admin", "game_server")
 PLAYER_SCOPE = "update:score read:leaderboard"
-CLIENT_SCOPE = "update:score"
+_REPORTER_SCOPE, _OPERATOR_SCOPE = "update:score", "operate:scoreboard"
+
+
+def client_scope(role: int) -> str:
+    """Returns what a trusted client may do: game servers report scores, and no other does."""
+    return _REPORTER_SCOPE if ROLES[role] == "game_server" else _OPERATOR_SCOPE
 
 
 @dataclass(frozen=True, slots=True)

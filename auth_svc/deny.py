@@ -1,11 +1,14 @@
 """Keeps the deny-list: the sessions whose access tokens are refused although they are not over yet.
 
-Redis holds it for score_svc and stream_svc; the table of sessions is its truth. Holds always: a session that was ended
-while Redis was away, or whose key a Redis lost, is on the list within about a second of Redis being back.
+Redis holds it for score_svc and stream_svc; the table of sessions is its truth, but for sessions of erased players,
+which this process remembers. Holds always: a session that was ended while Redis was away, or by a caller who hung up,
+or whose key a Redis lost, is on the list within about a second of Redis being back.
 """
 
 import asyncio
 import logging
+import time
+from collections.abc import Iterable
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +19,7 @@ from auth_svc.rotation import CLOCK_SKEW_S
 from auth_svc.store import Store
 from board import keys
 from mesh import postgres, redis
+from mesh.tasks import end
 
 log = logging.getLogger(__name__)
 CHECK_INTERVAL_S = 1.0
@@ -32,7 +36,8 @@ class DenyList:
         self._redis = client
         self._store = store
         self._life_s = token_life_s + CLOCK_SKEW_S + 1
-        self._missed = True  # written by add and _check: the list may lack something
+        self._missed = True  # written by add, miss and _check: the list may lack something
+        self._erased: dict[UUID, float] = {}  # sessions without a row, until when (monotonic)
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -42,15 +47,33 @@ class DenyList:
     async def close(self) -> None:
         """Stops keeping it."""
         if self._keeper:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await end(self._keeper)
 
-    async def add(self, sid: UUID) -> None:
-        """Refuses a session's access tokens from now on; while Redis is away, from its return on."""
+    async def add(self, *sids: UUID) -> None:
+        """Refuses the access tokens of ended sessions from now on; while Redis is away, from its return on."""
         try:
-            await self._redis.set(keys.deny(str(sid)), 1, ex=self._life_s)
+            await self._put((sid, self._life_s) for sid in sids)
         except redis.AWAY:
-            self._missed = True
+            self.miss()
+        except BaseException:  # above all CancelledError: who asked for it hung up
+            self.miss()
+            raise
+
+    def miss(self) -> None:
+        """Has the list filled anew from the table: sessions may have ended there without an `add`."""
+        self._missed = True
+
+    async def add_erased(self, *sids: UUID) -> None:
+        """Does as `add` for sessions whose rows are gone with their player: what refills the list is here alone."""
+        until = time.monotonic() + self._life_s
+        self._erased |= dict.fromkeys(sids, until)
+        await self.add(*sids)
+
+    async def _put(self, lives: Iterable[tuple[UUID, float]]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for sid, life_s in lives:
+                pipeline.set(keys.deny(str(sid)), 1, ex=max(1, round(life_s)))
+            await pipeline.execute()
 
     async def _keep(self) -> None:
         checks = 0
@@ -65,17 +88,18 @@ class DenyList:
             await asyncio.sleep(CHECK_INTERVAL_S)
 
     async def _check(self) -> None:
+        now = time.monotonic()
+        self._erased = {sid: until for sid, until in self._erased.items() if until > now}
         if not self._missed and await self._redis.exists(FILLED):
             return
         self._missed = False
         try:
             revoked = await self._store.revoked_since(self._life_s)
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for sid, ago_s in revoked:
-                    pipeline.set(keys.deny(str(sid)), 1, ex=max(1, round(self._life_s - ago_s)))
-                pipeline.set(FILLED, 1)
-                await pipeline.execute()
+            lives = {sid: self._life_s - ago_s for sid, ago_s in revoked}
+            lives |= {sid: until - now for sid, until in self._erased.items()}
+            await self._put(lives.items())
+            await self._redis.set(FILLED, 1)
         except BaseException:
             self._missed = True
             raise
-        log.info("Deny-list filled", extra={"event": "deny_list_filled", "sessions": len(revoked)})
+        log.info("Deny-list filled", extra={"event": "deny_list_filled", "sessions": len(lives)})

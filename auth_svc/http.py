@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 JWKS_PATH = "/.well-known/jwks.json"
 METADATA_PATH = "/.well-known/oauth-authorization-server"
 TOKEN_PATH = "/oauth2/token"  # noqa: S105 -- a path
-BODY_BYTES_MAX = 16 * 1024  # the longest good form is below 1 kB
+BODY_BYTES_MAX = 16 * 1024  # a token of a studio's identity provider may have some kB
 STOP_S = 2.0  # requests in flight are short
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,7 +29,7 @@ async def start(
 ) -> Callable[[], Awaitable[None]]:
     """Serves until the function that it returns is called. Raises OSError when the port cannot be had."""
     app = web.Application(middlewares=[_json_errors], client_max_size=BODY_BYTES_MAX)
-    metadata = json.dumps(_metadata(issuer)).encode()
+    metadata = json.dumps(_metadata(issuer, endpoint.grant_types)).encode()
 
     async def jwks(_: web.Request) -> web.Response:
         keys = keyring.jwks()
@@ -54,7 +54,7 @@ def _document(body: bytes, cache_s: int) -> web.Response:
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 
-def _metadata(issuer: str) -> dict[str, object]:
+def _metadata(issuer: str, grant_types: list[str]) -> dict[str, object]:
     """RFC 8414, section 2; there is no authorization endpoint, so no response types."""
     base = issuer.rstrip("/")
     return {
@@ -63,7 +63,7 @@ def _metadata(issuer: str) -> dict[str, object]:
         "jwks_uri": base + JWKS_PATH,
         "scopes_supported": PLAYER_SCOPE.split(),
         "response_types_supported": [],
-        "grant_types_supported": ["refresh_token", "client_credentials"],
+        "grant_types_supported": grant_types,
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
     }
 

@@ -24,6 +24,7 @@ from mesh.keys import MasterKeys
 from mesh.postgres import AWAY
 from mesh.reasons import Reason
 from mesh.refusal import Refused
+from mesh.tasks import end
 
 log = logging.getLogger(__name__)
 QUERIES = sql.load(__package__, "keyring.sql")
@@ -66,8 +67,7 @@ class Keyring:
     async def close(self) -> None:
         """Stops reading."""
         if self._reader:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+            await end(self._reader)
 
     def signing(self) -> tuple[str, ec.EllipticCurvePrivateKey]:
         """Returns kid and private key of what signs now. Raises Refused(SERVICE_AWAY) before keys were read."""

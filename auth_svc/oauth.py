@@ -1,4 +1,5 @@
-"""The token endpoint: the grants refresh_token and client_credentials (RFC 6749, by the rules of RFC 9700).
+"""The token endpoint: the grants refresh_token and client_credentials (RFC 6749, by the rules of RFC 9700), and token
+exchange (RFC 8693) where identity providers are configured.
 
 Holds always: every answer says `Cache-Control: no-store`, and the password grant is refused: first-party login is the
 Login RPC.
@@ -11,10 +12,11 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from aiohttp import web
 
-from auth_svc.access_token import CLIENT_SCOPE, PLAYER_SCOPE
+from auth_svc.access_token import PLAYER_SCOPE, client_scope
 from auth_svc.accounts import Accounts
-from auth_svc.address import client_address
-from auth_svc.sessions import Sessions
+from auth_svc.exchange import ACCESS_TOKEN, GRANT_TYPE, SUBJECT_TOKENS, Exchange
+from auth_svc.sessions import Granted, Sessions
+from mesh.address import client_address
 from mesh.reasons import Reason
 from mesh.refusal import Refused, retry_after_s
 
@@ -35,10 +37,16 @@ class OAuthError(Exception):
 class TokenEndpoint:
     """Answers `POST /oauth2/token`; trusted_hops: proxies of ours in front of the gateway."""
 
-    def __init__(self, accounts: Accounts, sessions: Sessions, trusted_hops: int) -> None:
+    def __init__(self, accounts: Accounts, sessions: Sessions, exchange: Exchange | None, trusted_hops: int) -> None:
         self._accounts = accounts
         self._sessions = sessions
+        self._exchange = exchange
         self._trusted_hops = trusted_hops
+
+    @property
+    def grant_types(self) -> list[str]:
+        """What the endpoint answers to."""
+        return ["refresh_token", "client_credentials", *([GRANT_TYPE] if self._exchange else [])]
 
     async def handle(self, request: web.Request) -> web.Response:
         """Returns the tokens, or the error of RFC 6749."""
@@ -61,42 +69,61 @@ class TokenEndpoint:
                 return await self._refresh(request, form)
             case "client_credentials":
                 return await self._client(request, form)
+            case grant_type if grant_type == GRANT_TYPE and self._exchange:
+                return await self._exchanged(self._exchange, request, form)
             case None:
                 raise OAuthError("invalid_request", "grant_type is missing.")
             case _:
-                raise OAuthError("unsupported_grant_type", "Supported are refresh_token and client_credentials.")
+                raise OAuthError("unsupported_grant_type", f"Supported are: {' '.join(self.grant_types)}")
 
     async def _refresh(self, request: web.Request, form: Mapping[str, str]) -> dict[str, object]:
         token = form.get("refresh_token")
         if token is None:
             raise OAuthError("invalid_request", "refresh_token is missing.")
         _check_scope(form, PLAYER_SCOPE)
-        granted = await self._sessions.go_on(token, request.headers.get("x-signature"))
-        return {
-            "access_token": granted.access_token,
-            "token_type": "Bearer",
-            "expires_in": granted.expires_in,
-            "refresh_token": granted.refresh_token,
-            "scope": PLAYER_SCOPE,
-            "signing_key": granted.signing_key,
-            "server_time": granted.server_time,
-            "user_id": granted.user_id,
-        }
+        return _session(await self._sessions.go_on(token, request.headers.get("x-signature")))
+
+    async def _exchanged(self, exchange: Exchange, request: web.Request, form: Mapping[str, str]) -> dict[str, object]:
+        subject_token = check_exchange(form, exchange.audience)
+        _check_scope(form, PLAYER_SCOPE)
+        granted = await exchange.grant(subject_token, self._address(request))
+        return {**_session(granted), "issued_token_type": ACCESS_TOKEN}
 
     async def _client(self, request: web.Request, form: Mapping[str, str]) -> dict[str, object]:
         header = request.headers.get("authorization")
         client_id, secret = credentials(header, form)
-        _check_scope(form, CLIENT_SCOPE)
-        address = client_address(request.headers.get("x-forwarded-for"), self._trusted_hops)
         try:
-            client = await self._accounts.client(client_id, secret, address)
+            client = await self._accounts.client(client_id, secret, self._address(request))
         except Refused as refused:
             if refused.reason is not Reason.BAD_CREDENTIALS:
                 raise
             raise _invalid_client(by_basic=header is not None) from refused
-        token = self._sessions.client_token(client_id, client.role, CLIENT_SCOPE)
+        scope = client_scope(client.role)
+        _check_scope(form, scope)
+        token = self._sessions.client_token(client_id, client.role, scope)
         expires_in = self._sessions.token_life_s
-        return {"access_token": token, "token_type": "Bearer", "expires_in": expires_in, "scope": CLIENT_SCOPE}
+        return {"access_token": token, "token_type": "Bearer", "expires_in": expires_in, "scope": scope}
+
+    def _address(self, request: web.Request) -> str:
+        return client_address(request.headers.get("x-forwarded-for"), self._trusted_hops)
+
+
+def check_exchange(form: Mapping[str, str], audience: str) -> str:
+    """Returns the subject token of an exchange that we can do. Raises OAuthError.
+
+    audience: of the tokens that we give.
+    """
+    if "subject_token" not in form:
+        raise OAuthError("invalid_request", "subject_token is missing.")
+    if form.get("subject_token_type") not in SUBJECT_TOKENS:
+        raise OAuthError("invalid_request", f"subject_token_type can be: {' '.join(SUBJECT_TOKENS)}")
+    if form.get("requested_token_type", ACCESS_TOKEN) != ACCESS_TOKEN:
+        raise OAuthError("invalid_request", f"requested_token_type can be: {ACCESS_TOKEN}")
+    if "actor_token" in form or "actor_token_type" in form:
+        raise OAuthError("invalid_request", "Nobody acts for a player here: send no actor_token.")
+    if "resource" in form or form.get("audience", audience) != audience:
+        raise OAuthError("invalid_target", f"The only target is the audience {audience}.")  # RFC 8693, 2.2.2
+    return form["subject_token"]
 
 
 def parse_form(body: bytes) -> dict[str, str]:
@@ -138,6 +165,19 @@ def failed(status: int, error: str, description: str, *, retry_after_s: int | No
     if retry_after_s is not None:
         answer.headers["Retry-After"] = str(retry_after_s)
     return answer
+
+
+def _session(granted: Granted) -> dict[str, object]:
+    return {
+        "access_token": granted.access_token,
+        "token_type": "Bearer",
+        "expires_in": granted.expires_in,
+        "refresh_token": granted.refresh_token,
+        "scope": PLAYER_SCOPE,
+        "signing_key": granted.signing_key,
+        "server_time": granted.server_time,
+        "user_id": granted.user_id,
+    }
 
 
 def _check_scope(form: Mapping[str, str], granted: str) -> None:

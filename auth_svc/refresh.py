@@ -49,13 +49,18 @@ def decide(held: Held, signature: Signature, now: datetime) -> Answer:
     if now >= held.expires_at:
         raise Refused(Reason.TOKEN_EXPIRED, "The session is over: log in again.")
     if held.user_state == BANNED:
-        raise Refused(Reason.BANNED, "This player was banned.")
+        raise banned()
     if held.used_at is None:
         if signature is Signature.WRONG:
             raise Refused(Reason.SIGNATURE_INVALID, "The signature does not fit the session and the refresh token.")
         return Answer.ROTATE
     fresh = now - held.used_at <= REPEAT_WITHIN and not held.successor_used
     return Answer.REPEAT if fresh and signature is Signature.GOOD else Answer.REVOKE
+
+
+def banned() -> Refused:
+    """Returns the refusal of a player whom an operator banned."""
+    return Refused(Reason.BANNED, "This player was banned.")
 
 
 def session_revoked() -> Refused:

@@ -8,7 +8,10 @@ import logging
 import secrets
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from auth_svc import refresh, refresh_token
 from auth_svc.access_token import PLAYER_SCOPE, Bearer, Issuer
@@ -54,39 +57,56 @@ class Sessions:
         """Life of an access token, seconds."""
         return self._issuer.life_s
 
-    async def begin(self, ref: int, user_id: str, role: int) -> Granted:
-        """Starts a session of the player with the inner number `ref`. Raises Refused(SERVICE_AWAY)."""
+    async def begin(self, ref: int, user_id: str, role: int, password_changed_at: datetime | None = None) -> Granted:
+        """Starts a session of the player with the inner number `ref`.
+
+        password_changed_at: of the password that was given, if any. Raises Refused: BAD_CREDENTIALS when it is another
+        by now, or SERVICE_AWAY.
+        """
         session = Session(uuid.uuid4(), self._master_keys.current, user_id, role)
         token = refresh_token.first_token(secrets.token_bytes(refresh_token.TOKEN_BYTES))
         granted = self._grant(session, token)  # first: without a key to sign with no row is left behind
-        await self._store.add_session(ref, session.sid, session.master_key_id, self._life_s, _hash(token))
+        is_added = await self._store.add_session(
+            ref, session.sid, session.master_key_id, self._life_s, _hash(token), password_changed_at
+        )
+        if not is_added:
+            raise Refused(Reason.BAD_CREDENTIALS, "The password was changed just now: log in with the new one.")
         return granted
 
     async def go_on(self, token: str, signature: str | None) -> Granted:
         """Exchanges a refresh token. Raises Refused as refresh.decide does, TOKEN_INVALID or SERVICE_AWAY."""
         token_hash = _hash(token)
-        async with self._store.locked_session(token_hash) as locked:
-            if locked is None:
-                raise _unknown()
-            session = locked.session
+        async with self._locked(token_hash) as locked:
             granted = await self._continue(locked, token, token_hash, signature)
         if granted is None:  # the end was committed just now
-            await self._deny_list.add(session.sid)
-            log.warning("Refresh token used twice", extra={"event": "session_reuse", "sid": str(session.sid)})
+            log.warning("Refresh token used twice", extra={"event": "session_reuse", "sid": str(locked.session.sid)})
             raise refresh.session_revoked()
         return granted
 
     async def end(self, token: str) -> None:
         """Ends the session of a refresh token, spent or not. Raises Refused: TOKEN_INVALID or SERVICE_AWAY."""
-        async with self._store.locked_session(_hash(token)) as locked:
-            if locked is None:
-                raise _unknown()
+        async with self._locked(_hash(token)) as locked:
             await locked.revoke("logout")
-        await self._deny_list.add(locked.session.sid)
 
     def client_token(self, client_id: str, role: int, scope: str) -> str:
         """Returns an access token of a trusted client. Raises Refused(SERVICE_AWAY)."""
         return self._sign(Bearer(client_id, role, scope))
+
+    @asynccontextmanager
+    async def _locked(self, token_hash: bytes) -> AsyncIterator[LockedSession]:
+        """Holds a session's lock, and puts the session on the deny-list when the body ended it."""
+        locked: LockedSession | None = None
+        try:
+            async with self._store.locked_session(token_hash) as locked:
+                if locked is None:
+                    raise _unknown()
+                yield locked
+            if locked.is_ended:
+                await self._deny_list.add(locked.session.sid)
+        except BaseException:  # also when the caller hangs up at the commit
+            if locked is not None and locked.is_ended:
+                self._deny_list.miss()
+            raise
 
     async def _continue(
         self, locked: LockedSession, token: str, token_hash: bytes, signature: str | None

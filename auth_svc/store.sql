@@ -6,10 +6,15 @@ WITH added AS (
 )
 INSERT INTO credentials (user_ref, password_hash) SELECT id, $4 FROM added RETURNING user_ref;
 
+-- name: add_guest
+-- Adds a player who has no password and no name of his own, and returns the inner number.
+-- $1 user_id  $2 name to show
+INSERT INTO users (user_id, username, role) VALUES ($1, $2, 0) RETURNING id;
+
 -- name: find_account
 -- The player of a name who can log in.
 -- $1 username_key
-SELECT u.id, u.user_id, u.role, u.state, c.password_hash
+SELECT u.id, u.user_id, u.role, u.state, c.password_hash, c.changed_at
 FROM users u JOIN credentials c ON c.user_ref = u.id
 WHERE u.username_key = $1;
 
@@ -19,14 +24,60 @@ WHERE u.username_key = $1;
 UPDATE credentials SET password_hash = $2 WHERE user_ref = $1 AND password_hash = $3;
 
 -- name: add_session
--- Adds a session with its first refresh token.
--- $1 sid  $2 inner number  $3 master key id  $4 life (s)  $5 token hash
-WITH session AS (
+-- Adds a session with its first refresh token and returns its sid; nothing when the password that it was begun with is
+-- the player's no more. The lock makes a new password wait for us, so that it ends this session too, or us for it.
+-- $1 sid  $2 inner number  $3 master key id  $4 life (s)  $5 token hash  $6 the password's changed_at; NULL: none
+WITH password AS (
+  SELECT changed_at FROM credentials WHERE user_ref = $2 FOR SHARE
+), session AS (
   INSERT INTO sessions (sid, user_ref, master_key_id, expires_at)
-  VALUES ($1, $2, $3, now() + $4::double precision * interval '1 second')
+  SELECT $1, $2, $3, now() + $4::double precision * interval '1 second'
+  WHERE $6::timestamptz IS NULL OR $6 = (SELECT changed_at FROM password)
   RETURNING sid, expires_at
 )
-INSERT INTO refresh_tokens (token_hash, sid, seq, expires_at) SELECT $5, sid, 0, expires_at FROM session;
+INSERT INTO refresh_tokens (token_hash, sid, seq, expires_at) SELECT $5, sid, 0, expires_at FROM session RETURNING sid;
+
+-- name: find_by_session
+-- Whose a session is, and what he could change.
+-- $1 sid
+SELECT u.id, u.user_id, u.username, u.username_key, u.state, c.password_hash, s.revoked_at IS NOT NULL AS is_ended,
+       EXISTS (SELECT FROM identities i WHERE i.user_ref = u.id) AS is_vouched
+FROM sessions s JOIN users u ON u.id = s.user_ref LEFT JOIN credentials c ON c.user_ref = u.id
+WHERE s.sid = $1;
+
+-- name: is_erased
+-- Whether there is no such player any more.
+-- $1 user_id
+SELECT NOT EXISTS (SELECT FROM users WHERE user_id = $1 AND state <> 2);
+
+-- name: sessions_of
+-- All sessions of a player.
+-- $1 inner number
+SELECT sid FROM sessions WHERE user_ref = $1;
+
+-- name: add_password
+-- Gives a player a first password; returns nothing when there is one already.
+-- $1 inner number  $2 hash
+INSERT INTO credentials (user_ref, password_hash) VALUES ($1, $2) ON CONFLICT (user_ref) DO NOTHING RETURNING user_ref;
+
+-- name: read_state
+-- A player's state.
+-- $1 inner number
+SELECT state FROM users WHERE id = $1;
+
+-- name: change_password
+-- Replaces a password unless it was replaced meanwhile, or the player erased: then it returns nothing.
+-- $1 inner number  $2 new hash  $3 old hash
+UPDATE credentials SET password_hash = $2, changed_at = clock_timestamp()
+WHERE user_ref = $1 AND password_hash = $3
+RETURNING user_ref;
+
+-- name: revoke_others
+-- Ends all sessions of a player but one and returns them.
+-- $1 inner number  $2 sid of the one  $3 why
+UPDATE sessions SET revoked_at = clock_timestamp(), revoked_why = $3
+WHERE user_ref = $1 AND sid <> $2 AND revoked_at IS NULL
+RETURNING sid;
 
 -- name: lock_session
 -- Locks the session of a refresh token, so that of two refreshes one comes after the other.
@@ -71,6 +122,21 @@ WHERE revoked_at > clock_timestamp() - $1::double precision * interval '1 second
 DELETE FROM sessions WHERE sid IN (
   SELECT sid FROM sessions WHERE expires_at < now() - interval '1 day' LIMIT $1 FOR UPDATE SKIP LOCKED
 );
+
+-- name: find_vouched
+-- The player whom an issuer knows by a subject.
+-- $1 issuer  $2 subject
+SELECT u.id, u.user_id, u.role, u.state
+FROM identities i JOIN users u ON u.id = i.user_ref
+WHERE i.issuer = $1 AND i.subject = $2;
+
+-- name: add_vouched
+-- Adds a player whom an issuer vouches for; nothing when anybody has the id, after waiting for whoever is adding it.
+-- $1 user_id  $2 name to show  $3 issuer  $4 subject
+WITH added AS (
+  INSERT INTO users (user_id, username, role) VALUES ($1, $2, 0) ON CONFLICT (user_id) DO NOTHING RETURNING id
+)
+INSERT INTO identities (issuer, subject, user_ref) SELECT $3, $4, id FROM added;
 
 -- name: find_client
 -- A trusted client's secret and role, unless it is switched off.

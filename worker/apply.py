@@ -7,8 +7,8 @@ what is returned is what was committed; the same jobs applied again change nothi
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -16,16 +16,18 @@ import asyncpg
 from board import ledger
 from board.catalogue import DEFAULT_BOARD, Catalogue
 from board.catalogue_cache import CatalogueCache
-from board.entry import BoardKey, Entry, UserName
+from board.entry import BoardKey, Entry
 from board.fold import LedgerChange, boards_touched, fold
 from board.instant import EPOCH, from_us
-from board.job_pb2 import Job, Result
+from board.job_pb2 import Job
 from board.ledger import LockedUser, Outcome, RecordedUpdate
 from board.period_store import ensure_periods
 from board.update_id import first_id
 from mesh import points
 from mesh.sql import Connection, load
-from worker.decide import Decided, Known, UsageKey, catalogue_refusal, decide, late, parked_result, sift
+from worker.act import apply_act
+from worker.applied import Applied, ClosingTimes
+from worker.decide import Decided, Known, UsageKey, catalogue_refusal, decide, is_act, late, parked_result, sift
 from worker.failure import CatalogueMissing
 from worker.limits import is_limited
 
@@ -42,17 +44,6 @@ class TakenElsewhere(Exception):  # noqa: N818 — named for what happened
     """An id of this batch entered the ledger under another player meanwhile: the jobs must be looked at one by one."""
 
 
-@dataclass(slots=True)
-class Applied:
-    """What a transaction did: results by update_id, jobs to park with their reason, and what the view must show."""
-
-    results: dict[bytes, Result] = field(default_factory=dict)
-    parked: list[tuple[Job, str]] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
-    names: list[UserName] = field(default_factory=list)
-    closes_at: dict[BoardKey, datetime | None] = field(default_factory=dict)  # of the periods that were looked up
-
-
 class Applier:
     """Applies batches with the catalogue that holds; several may run at once."""
 
@@ -67,23 +58,35 @@ class Applier:
         self._clock_us = clock_us
         self._closes_at: dict[BoardKey, datetime | None] = {}  # a period's closing time never changes
 
+    def forget_periods(self) -> None:
+        """Forgets which periods there are: another database may answer from now on."""
+        self._closes_at.clear()
+
     async def apply(self, jobs: Sequence[Job]) -> Applied:
-        """Applies the jobs. Raises CatalogueMissing, or whatever the database raises, after undoing all of them."""
+        """Applies the jobs: updates, or one act alone.
+
+        Raises CatalogueMissing, or whatever the database raises, after undoing all of them.
+        """
         good, parked = sift(jobs, await self._oldest_id(jobs))
         applied = Applied()
         if good:
             catalogue = await self._catalogue_for(good)
+            found: dict[BoardKey, datetime | None] = {}
             async with self._pool.acquire() as conn, conn.transaction():
-                await self._apply(conn, good, catalogue, applied)
+                closing = partial(self._closing_times, found)
+                if is_act(good[0]):
+                    applied = await apply_act(conn, good[0], catalogue, closing)
+                else:
+                    await _apply(conn, good, catalogue, closing, applied)
                 points.reached("worker.before_commit")
-            self._closes_at |= applied.closes_at  # only now: a period's row that was undone has to be made again
+            self._closes_at |= found  # only now: a period's row that was undone has to be made again
         applied.parked += parked
         applied.results |= {job.update_id: parked_result(job, reason) for job, reason in parked}
         return applied
 
     async def _catalogue_for(self, jobs: Iterable[Job]) -> Catalogue:
         actions = self._catalogues.current.actions
-        would_refuse = any(catalogue_refusal(job, actions.get(job.action_id)) for job in jobs)
+        would_refuse = any(catalogue_refusal(job, actions.get(job.action_id)) for job in jobs if not is_act(job))
         # A refusal is for good, and score_svc may know a newer catalogue.
         if would_refuse and not await self._catalogues.learn():
             raise CatalogueMissing("the catalogue cannot be read")
@@ -98,53 +101,57 @@ class Applier:
         oldest = await ledger.oldest_id(self._pool)
         return oldest.bytes if oldest is not None else b""
 
-    async def _apply(self, conn: Connection, jobs: Sequence[Job], catalogue: Catalogue, applied: Applied) -> None:
-        users, applied_at = await ledger.lock_users(conn, {job.user_id for job in jobs})
-        points.reached("worker.after_locks")
-        players = {user.user_id: user for user in users}
-        known = await _read(conn, jobs, players, catalogue)
-        decided = decide(jobs, known, catalogue.actions)
-        applied.results, applied.parked = decided.results, list(decided.parked)
-        touched: list[Entry] = []
-        if decided.rows and applied_at is not None:
-            touched = await self._write(conn, decided, catalogue, applied_at, applied)
-        again = await _read_again(conn, known.ledger.values(), catalogue)
-        # Both are as this transaction leaves them, so which of two equal keys stays does not matter.
-        applied.entries = list({(entry.board, entry.user_ref): entry for entry in (*again, *touched)}.values())
-        shown = {entry.user_ref for entry in applied.entries}
-        applied.names = [user.name for user in users if user.user_ref in shown]
-
-    async def _write(
-        self, conn: Connection, decided: Decided, catalogue: Catalogue, applied_at: datetime, applied: Applied
-    ) -> list[Entry]:
-        rows = decided.rows
-        added = await ledger.add_rows(conn, rows, revision=catalogue.revision, applied_at=applied_at)
-        if len(added) < len(rows):
-            raise TakenElsewhere
-        changes = [row.change for row in rows if row.outcome is Outcome.APPLIED]
-        boards = catalogue.boards.values()
-        applied.closes_at = await self._closing_times(conn, boards_touched(boards, changes), catalogue)
-        closes_at = self._closes_at | applied.closes_at
-        entries = await ledger.put_entries(conn, fold(boards, changes, applied_at=applied_at, closes_at=closes_at))
-        if DEFAULT_BOARD in catalogue.boards:
-            all_time = catalogue.boards[DEFAULT_BOARD].board_id
-            await ledger.copy_scores(conn, [entry for entry in entries if entry.board.board_id == all_time])
-        if decided.usage:
-            await ledger.put_usage(conn, list(decided.usage.values()))
-        await ledger.remove_dead_letters(conn, added)
-        return entries
-
     async def _closing_times(
-        self, conn: Connection, keys: Iterable[BoardKey], catalogue: Catalogue
-    ) -> dict[BoardKey, datetime | None]:
-        """Returns when the periods close that are not known yet; makes their rows where there are none."""
+        self,
+        found: dict[BoardKey, datetime | None],
+        conn: Connection,
+        keys: Iterable[BoardKey],
+        catalogue: Catalogue,
+    ) -> Mapping[BoardKey, datetime | None]:
+        """Returns when the periods close; adds to `found` those that were not known yet, whose rows it makes."""
         missing = [key for key in keys if key not in self._closes_at]
-        if not missing:
-            return {}
-        by_id = {board.board_id: board for board in catalogue.boards.values()}
-        boards = [(by_id[key.board_id], key) for key in missing]
-        wanted = [(board.board_id, board, board.period_at(_inside(key))) for board, key in boards]
-        return {stored.board: stored.closes_at for stored in await ensure_periods(conn, wanted)}
+        if missing:
+            by_id = {board.board_id: board for board in catalogue.boards.values()}
+            boards = [(by_id[key.board_id], key) for key in missing]
+            wanted = [(board.board_id, board, board.period_at(_inside(key))) for board, key in boards]
+            found |= {stored.board: stored.closes_at for stored in await ensure_periods(conn, wanted)}
+        return self._closes_at | found
+
+
+async def _apply(
+    conn: Connection, jobs: Sequence[Job], catalogue: Catalogue, closing: ClosingTimes, applied: Applied
+) -> None:
+    users, applied_at = await ledger.lock_users(conn, {job.user_id for job in jobs})
+    points.reached("worker.after_locks")
+    players = {user.user_id: user for user in users}
+    known = await _read(conn, jobs, players, catalogue)
+    decided = decide(jobs, known, catalogue.actions)
+    applied.results, applied.parked = decided.results, list(decided.parked)
+    touched: list[Entry] = []
+    if decided.rows and applied_at is not None:
+        touched = await _write(conn, decided, catalogue, applied_at, closing)
+    again = await _read_again(conn, known.ledger.values(), catalogue)
+    # Both are as this transaction leaves them, so which of two equal keys stays does not matter.
+    applied.entries = list({(entry.board, entry.user_ref): entry for entry in (*again, *touched)}.values())
+    shown = {entry.user_ref for entry in applied.entries}
+    applied.names = [user.name for user in users if user.user_ref in shown]
+
+
+async def _write(
+    conn: Connection, decided: Decided, catalogue: Catalogue, applied_at: datetime, closing: ClosingTimes
+) -> list[Entry]:
+    rows = decided.rows
+    added = await ledger.add_rows(conn, rows, revision=catalogue.revision, applied_at=applied_at)
+    if len(added) < len(rows):
+        raise TakenElsewhere
+    changes = [row.change for row in rows if row.outcome is Outcome.APPLIED]
+    boards = catalogue.boards.values()
+    closes_at = await closing(conn, boards_touched(boards, changes), catalogue)
+    folded = fold(boards, changes, applied_at=applied_at, closes_at=closes_at)
+    entries = await ledger.put_entries(conn, folded, catalogue.boards[DEFAULT_BOARD].board_id)
+    if decided.usage:
+        await ledger.put_usage(conn, list(decided.usage.values()))
+    return entries
 
 
 def _inside(key: BoardKey) -> datetime:

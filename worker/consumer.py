@@ -1,7 +1,7 @@
-"""Feeds the settler: envelopes of fresh jobs in batches, suspects one at a time.
+"""Feeds the settler: fresh messages in batches, suspects one message at a time.
 
-Holds always: a delivery is acked after its jobs are settled or moved, never before and never instead; a redelivered
-envelope is taken apart first, so that a job that kills workers is counted alone; nothing is nacked.
+Holds always: a delivery is acked after its jobs are settled or moved, never before and never instead; a suspect that
+came back is taken apart first, so that a job that kills workers is counted alone; nothing is nacked.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from functools import partial
 
 from mesh import points
 from mesh.rabbitmq import Consumer, Delivery
-from worker.batch import Asked, open_envelope
+from worker.batch import Asked, envelope, open_envelope
 from worker.mover import DeliveryLost, Mover
 from worker.settle import Settler
 
@@ -31,10 +31,10 @@ class Feeder:
         self._mover = mover
         self._stopping = stopping
 
-    async def feed_updates(self, inbox: Consumer, *, jobs_max: int, gather_s: float) -> None:
+    async def feed_updates(self, inbox: Consumer, *, jobs_max: int) -> None:
         """Settles the queue of updates in batches of about `jobs_max`, until stopped."""
         while (first := await self._next(inbox)) is not None:
-            if (last := await self._feed_batch(inbox, first, jobs_max, gather_s)) is not None:
+            if (last := await self._feed_batch(inbox, first, jobs_max)) is not None:
                 inbox.ack_up_to(last)
         await self._finish(inbox, jobs_max)
 
@@ -44,13 +44,13 @@ class Feeder:
         last: Delivery | None = None
         until = time.monotonic() + FINISH_S
         while time.monotonic() < until and (waiting := inbox.get_waiting(1)):
-            last = await self._feed_batch(inbox, waiting[0], jobs_max, 0.0) or last
+            last = await self._feed_batch(inbox, waiting[0], jobs_max) or last
         if last is not None:
             inbox.ack_up_to(last)
 
-    async def _feed_batch(self, inbox: Consumer, first: Delivery, jobs_max: int, gather_s: float) -> Delivery | None:
+    async def _feed_batch(self, inbox: Consumer, first: Delivery, jobs_max: int) -> Delivery | None:
         """Settles a batch and returns its last delivery; None: the broker took it back and delivers it again."""
-        deliveries = await _gather(inbox, first, jobs_max, gather_s)
+        deliveries = _gather(inbox, first, jobs_max)
         try:
             await self._settle_batch(deliveries, partial(_is_any_held, inbox, deliveries))
         except DeliveryLost:
@@ -58,7 +58,7 @@ class Feeder:
         return deliveries[-1]
 
     async def feed_suspects(self, inbox: Consumer, *, deliveries_max: int) -> None:
-        """Settles the queue of suspects one by one, until stopped."""
+        """Settles the queue of suspects one message at a time, until stopped."""
         while (delivery := await self._next(inbox)) is not None:
             try:
                 await self._settle_suspect(delivery, partial(inbox.is_held, delivery), deliveries_max)
@@ -82,44 +82,52 @@ class Feeder:
             stop.cancel()
 
     async def _settle_batch(self, deliveries: Sequence[Delivery], is_held: Callable[[], bool]) -> None:
+        # Whole: a worker died with hundreds in hand, of which one at most is at fault.
+        back = [delivery for delivery in deliveries if delivery.is_redelivered]
+        if back:
+            _log_back(len(back))
+        await asyncio.gather(*(self._mover.to_suspects([each.body], each.reply_to, is_held) for each in back))
         fresh: list[Asked] = []
         for delivery in deliveries:
-            jobs = open_envelope(delivery.body)
-            if jobs is None:
-                await self._mover.to_dead(delivery.body, UNDECODABLE, is_held)
-                continue
-            asked = [Asked(job, delivery.reply_to) for job in jobs]
             if delivery.is_redelivered:
-                await self._mover.to_suspects(asked, is_held)
+                continue
+            if (jobs := open_envelope(delivery.body)) is None:
+                await self._mover.to_dead(delivery.body, UNDECODABLE, is_held)
             else:
-                fresh += asked
+                fresh += [Asked(job, delivery.reply_to) for job in jobs]
         if fresh:
             await self._settler.settle(fresh, is_held)
             points.reached("worker.before_ack")
 
     async def _settle_suspect(self, delivery: Delivery, is_held: Callable[[], bool], deliveries_max: int) -> None:
+        if delivery.is_redelivered:
+            _log_back(1)
         jobs = open_envelope(delivery.body)
         if jobs is None:
             await self._mover.to_dead(delivery.body, UNDECODABLE, is_held)
+        elif len(jobs) > 1 and delivery.is_redelivered:
+            await self._mover.to_suspects([envelope([job]) for job in jobs], delivery.reply_to, is_held)
         elif delivery.delivery_count >= deliveries_max:
             log.warning("A job came back too often", extra={"event": "suspect_parked"})
             await self._mover.to_dead(delivery.body, DELIVERED_TOO_OFTEN, is_held)
-        elif len(jobs) > 1:  # an envelope that the broker moved here whole
-            await self._mover.to_suspects([Asked(job, delivery.reply_to) for job in jobs], is_held)
         else:
-            await self._settler.settle([Asked(jobs[0], delivery.reply_to)], is_held)
+            await self._settler.settle([Asked(job, delivery.reply_to) for job in jobs], is_held)
 
 
-async def _gather(inbox: Consumer, first: Delivery, jobs_max: int, gather_s: float) -> list[Delivery]:
+def _gather(inbox: Consumer, first: Delivery, jobs_max: int) -> list[Delivery]:
+    # No wait for company: who publishes does that, and while one batch is settled the next one gathers.
     deliveries = [first]
     room = jobs_max - _count(first)
-    for wait_s in (gather_s, 0.0):
-        while room > 0 and (more := inbox.get_waiting(1)):
-            deliveries += more
-            room -= _count(more[0])
-        if room > jobs_max // 2 and wait_s:
-            await asyncio.sleep(wait_s)  # few are here: a moment's company halves the cost of each
+    while room > 0 and (more := inbox.get_waiting(1)):
+        deliveries += more
+        room -= _count(more[0])
     return deliveries
+
+
+def _log_back(count: int) -> None:
+    log.warning(
+        "Messages came back: a worker that had them died, or lost the broker", extra={"event": "back", "count": count}
+    )
 
 
 def _count(delivery: Delivery) -> int:

@@ -8,7 +8,6 @@ A refusal is a ledger row and so the answer to every retry. One refusal cannot b
 user. It is answered without a row, and a retry is decided afresh: it counts once there is such a player.
 """
 
-import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +16,7 @@ from uuid import UUID
 from board.catalogue import Action
 from board.instant import from_us
 from board.job_pb2 import Job, Result
-from board.ledger import ActionUsage, LedgerRow, LockedUser, Outcome, RecordedUpdate
+from board.ledger import PARKED, ActionUsage, Kind, LedgerRow, LockedUser, Outcome, RecordedUpdate, State
 from board.order import SCORE_MAX
 from mesh.reasons import Reason
 from worker.limits import Limit, is_limited, span_needed
@@ -25,21 +24,15 @@ from worker.limits import Limit, is_limited, span_needed
 TIME_MAX_US = 16**13 - 1  # in the year 2112: what a member of a sorted set has digits for
 NAME_CHARACTERS_MAX = 50  # of a user id and of an action id, in contract and tables
 
-PARKED = 2  # `Result.outcome` of a job in the dead letters; the others are board.ledger.Outcome
+#: Jobs that are no updates, by `Job.kind`: acts on a player, applied alone (worker/act.py).
+ACTS: Mapping[str, Kind] = {kind.word: kind for kind in Kind if kind not in (Kind.UPDATE, Kind.IMPORT)}
+
 
 # Reasons to park: names of the worker's own, since no call is refused with them.
 MALFORMED = "MALFORMED"
 UNKNOWN_KIND = "UNKNOWN_KIND"
 TOO_OLD = "TOO_OLD"
 SCORE_OUT_OF_RANGE = "SCORE_OUT_OF_RANGE"
-
-
-class State(enum.IntEnum):
-    """`users.state`."""
-
-    ACTIVE = 0
-    BANNED = 1
-    DELETED = 2
 
 
 _STATE_REFUSALS: Mapping[int, Reason] = {State.BANNED: Reason.BANNED, State.DELETED: Reason.UNKNOWN_USER}
@@ -85,17 +78,32 @@ def sift(jobs: Iterable[Job], oldest_id: bytes) -> tuple[list[Job], list[tuple[J
     return good, parked
 
 
+def is_act(job: Job) -> bool:
+    """Whether the job is an act on a player, and no update."""
+    return job.kind in ACTS
+
+
+def together(jobs: Sequence[Job]) -> list[Sequence[Job]]:
+    """Returns the jobs by transaction: all updates, then each act alone."""
+    acts = [job for job in jobs if is_act(job)]
+    if not acts:
+        return [jobs]
+    updates = [job for job in jobs if not is_act(job)]
+    return [*([updates] if updates else []), *([act] for act in acts)]
+
+
 def _park_reason(job: Job, oldest_id: bytes) -> str | None:
-    names = (job.user_id, job.action_id)
+    if len(job.update_id) != 16:
+        return MALFORMED
+    if job.kind != Kind.UPDATE.word and not is_act(job):
+        return UNKNOWN_KIND
+    names = (job.user_id,) if is_act(job) else (job.user_id, job.action_id)
     if (
-        len(job.update_id) != 16
-        or not all(1 <= len(name) <= NAME_CHARACTERS_MAX and "\0" not in name for name in names)
-        or "\0" in job.reporter
+        not all(1 <= len(name) <= NAME_CHARACTERS_MAX and "\0" not in name for name in names)
+        or "\0" in job.reporter + job.text + job.name + job.name_key
         or not 0 < job.accepted_at_us <= TIME_MAX_US
     ):
         return MALFORMED
-    if job.kind != "update":
-        return UNKNOWN_KIND
     return TOO_OLD if job.update_id < oldest_id else None
 
 
@@ -127,9 +135,9 @@ def decide(jobs: Sequence[Job], known: Known, actions: Mapping[str, Action]) -> 
         if job.update_id in decided.results:
             continue  # the same job twice in one batch: its first copy's answer is the answer
         if (recorded := known.ledger.get(UUID(bytes=job.update_id))) is not None:
-            decided.results[job.update_id] = _recorded_result(recorded)
+            decided.results[job.update_id] = recorded.result
         elif (player := known.players.get(job.user_id)) is None:
-            decided.results[job.update_id] = _refused_unknown(job)
+            decided.results[job.update_id] = refused_unknown(job)
         else:
             key = (player.user_ref, job.action_id)
             limit = limits.get(key)
@@ -207,17 +215,6 @@ def _row_result(row: LedgerRow, player: LockedUser) -> Result:
     )
 
 
-def _recorded_result(recorded: RecordedUpdate) -> Result:
-    return Result(
-        update_id=recorded.update_id.bytes,
-        outcome=recorded.outcome,
-        reason=recorded.reason or "",
-        score_after=recorded.score_after or 0,
-        points=recorded.score_change,
-        username=recorded.username,
-        action_id=recorded.action_id,
-    )
-
-
-def _refused_unknown(job: Job) -> Result:
+def refused_unknown(job: Job) -> Result:
+    """Returns the answer to a job of nobody's."""
     return Result(update_id=job.update_id, outcome=Outcome.REFUSED, reason=Reason.UNKNOWN_USER, action_id=job.action_id)

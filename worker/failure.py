@@ -14,14 +14,11 @@ class CatalogueMissing(Exception):  # noqa: N818 — named for what is so
     """There is no catalogue to decide by: before the first `scoreboard apply`, jobs wait."""
 
 
-#: Errors of the schema or of rights (a migration is due) and of a standby that was promoted too late: nobody's job.
+#: Errors of the schema or of rights, for a migration is due: nobody's job.
 _NO_JOBS_FAULT = (
     asyncpg.SyntaxOrAccessError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    asyncpg.ObjectNotInPrerequisiteStateError,  # a database that takes no connections for now, a lock not had
     CatalogueMissing,
 )
 

@@ -1,4 +1,4 @@
-"""Moves jobs to other queues: to the suspects one by one, to a delay, to the dead letters.
+"""Moves jobs to other queues: to the suspects, to a delay, to the dead letters.
 
 Holds always: a job is where it goes, confirmed, before its delivery is acked; what the broker takes twice is harmless,
 since the ledger's key drops the copy.
@@ -39,11 +39,9 @@ class Mover:
         self._publisher = publisher
         self._delays_s = delays_s
 
-    async def to_suspects(self, asked: Iterable[Asked], is_held: Callable[[], bool]) -> None:
-        """Queues each job as a message of its own, with those who await it."""
-        await asyncio.gather(
-            *(self._publish(queues.SUSPECTS, envelope([each.job]), is_held, each.reply_to) for each in asked)
-        )
+    async def to_suspects(self, bodies: Iterable[bytes], reply_to: str | None, is_held: Callable[[], bool]) -> None:
+        """Queues each of these messages, whose results are awaited there."""
+        await asyncio.gather(*(self._publish(queues.SUSPECTS, body, is_held, reply_to) for body in bodies))
 
     async def to_next_try(self, asked: Asked, is_held: Callable[[], bool]) -> bool:
         """Queues a job that failed once more for its next try; False: it has had them all."""

@@ -11,10 +11,10 @@ class WorkerSettings(ServiceSettings, PostgresSettings, RedisSettings, RabbitSet
 
     worker_port: int = Field(ge=0, le=65535, description="port of health and reflection")
     worker_batch_jobs_max: int = Field(1_000, ge=1, le=5_000, description="jobs a transaction, about")
-    worker_gather_s: float = Field(0.002, ge=0, le=1, description="seconds that a small batch waits for company")
     # Messages of up to 500 jobs of about 100 bytes: 13 MB at most, and room for the next batch while one commits.
     worker_prefetch: int = Field(256, ge=1, le=10_000, description="messages in hand")
     worker_deliveries_max: int = Field(5, ge=1, le=50, description="deliveries of a suspect before it is given up")
     worker_delays_s: tuple[float, ...] = Field(
         queues.DELAYS_S, min_length=1, description="seconds before each further try of a failed job, as a JSON list"
     )
+    worker_reconcile_s: float = Field(600, gt=0, description="seconds between two comparisons of all boards with Redis")

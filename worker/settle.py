@@ -1,5 +1,7 @@
 """Takes a batch from its jobs to its answers, in DESIGN's order: commit, Redis, reply; then the caller acks.
 
+Its updates are one transaction, each act on a player is one of its own.
+
 Holds always: an error that names no job costs no job anything, it is waited out; a job that fails alone goes to a
 delay or to the dead letters, and all others of its batch are applied; a Redis that is away never holds back an answer.
 """
@@ -11,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from board.job_pb2 import Job, Result
+from board.ledger import PARKED
 from mesh import points
 from mesh.rabbitmq import Publisher
-from worker.apply import Applied
+from worker.applied import Applied
 from worker.batch import Asked, envelope, replies
-from worker.decide import PARKED, parked_result
+from worker.decide import parked_result, together
 from worker.failure import is_final, is_nobodys, reason_of
 from worker.mover import Mover, failed_once_more
 
@@ -60,7 +63,8 @@ class Settler:
     async def settle(self, asked: Sequence[Asked], is_held: Callable[[], bool]) -> None:
         """Applies, shows and answers the jobs; afterwards their deliveries may be acked. Raises DeliveryLost."""
         settled = _Settled()
-        await self._apply([each.job for each in asked], settled)
+        for jobs in together([each.job for each in asked]):
+            await self._apply(jobs, settled)
         points.reached("worker.after_commit")
         for applied in settled.applied:
             await self._view.write(applied)

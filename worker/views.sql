@@ -1,13 +1,9 @@
--- name: read_source
--- Which database this is: the cluster's identifier and its timeline, which changes when a backup or a standby takes over.
-SELECT system_identifier || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()
-
--- name: try_lock
--- Takes the right to rebuild until the session gives it back; false: another worker has it.
--- $1 number of the lock
-SELECT pg_try_advisory_lock($1)
-
--- name: unlock
--- Gives the right to rebuild back.
--- $1 number of the lock
-SELECT pg_advisory_unlock($1)
+-- name: read_database
+-- Which database this is (the cluster's identifier and its timeline, which changes when a backup or a standby takes
+-- over), what its clock says, the ledger row of the newest nonce, and how many of these it has.
+-- $1 update ids (uuid[])
+SELECT system_identifier || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8) AS identity,
+       clock_timestamp() AS now,
+       (SELECT id FROM score_logs ORDER BY id DESC LIMIT 1) AS newest,
+       (SELECT count(*) FROM score_logs WHERE id = ANY($1::uuid[])) AS known
+FROM pg_control_system()
