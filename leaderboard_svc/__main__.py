@@ -6,15 +6,18 @@ from board.catalogue_cache import CatalogueCache
 from board.read_postgres import PostgresReader
 from board.read_redis import RedisReader
 from board.reading import BoardReading
+from leaderboard_svc import http
 from leaderboard_svc.service import LeaderboardService
 from leaderboard_svc.settings import LeaderboardSettings
 from mesh import postgres, redis
+from mesh.rpc import PUBLIC, Service
 from mesh.run import run
-from mesh.server import PUBLIC, Service, serve
+from mesh.server import serve
 from scoreboard.v1 import leaderboard_pb2
 
 NAME = "leaderboard_svc"
-POOL_SIZE = 8  # Postgres is the fallback here, and one query a board and second is shared
+POOL_SIZE = 8  # Postgres is the fallback here
+STALE_S = 1.0  # what it says of the top: one query a board and second, however many ask
 
 
 async def main(settings: LeaderboardSettings) -> None:
@@ -27,11 +30,18 @@ async def main(settings: LeaderboardSettings) -> None:
         catalogue = CatalogueCache(pool)
         await catalogue.start()
         stack.push_async_callback(catalogue.close)
-        reading = BoardReading(RedisReader(client), PostgresReader(pool), redis.Breaker())
+        reading = BoardReading(RedisReader(client), PostgresReader(pool, top_life_s=STALE_S), redis.Breaker())
         descriptor = leaderboard_pb2.DESCRIPTOR.services_by_name["LeaderboardService"]
         access = {method.name: PUBLIC for method in descriptor.methods}
-        service = Service(descriptor, LeaderboardService(reading, catalogue, pool), access)
-        await serve(settings, settings.leaderboard_port, [service], ready=lambda: catalogue.is_loaded)
+        servicer = LeaderboardService(reading, catalogue, pool)
+        await serve(
+            settings,
+            settings.leaderboard_port,
+            [Service(descriptor, servicer, access)],
+            ready=lambda: catalogue.is_loaded,
+            gateway_port=settings.leaderboard_gateway_port,
+            pages={http.PATH: http.LeaderboardPage(servicer).answer},
+        )
 
 
 if __name__ == "__main__":

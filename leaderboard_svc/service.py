@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import asyncpg
+import orjson
 from google.protobuf.message import Message
 
 from board import read
@@ -46,10 +47,7 @@ class LeaderboardService:
 
     async def get_leaderboard(self, request: pb.GetLeaderboardRequest, call: Call) -> bytes | Message:
         """See leaderboard.proto."""
-        page = paging.page_of(request)
-        board, period = await self._find(page.board, page.period)
-        key = (board.board_id, period.start, page.offset, page.limit)
-        answer = await self._snapshots.get(key, lambda: self._read_top(board, period, page))
+        answer = await self.top(paging.page_of(request))
         call.answer["cache-control"] = "no-cache"
         if answer.etag is None:
             return answer.body
@@ -58,6 +56,12 @@ class LeaderboardService:
             call.answer["x-http-code"] = NOT_MODIFIED
             return b""
         return answer.body
+
+    async def top(self, page: Page) -> Answer:
+        """Returns a page of a board. Raises Refused(UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE)."""
+        board, period = await self._find(page.board, page.period)
+        key = (board.board_id, period.start, page.offset, page.limit)
+        return await self._snapshots.get(key, lambda: self._read_top(board, period, page))
 
     async def get_rank(self, request: pb.GetRankRequest, call: Call) -> pb.GetRankResponse:
         """See leaderboard.proto."""
@@ -102,8 +106,8 @@ class LeaderboardService:
             rows, stale = await self._reading.top(_key(board, period), page.offset, page.limit)
         if rows.players == 0 and page.period not in SELECTORS and not _is_current(period, self._clock()):
             raise _unknown_board(page.board, page.period)  # a label that names a time when nobody played
-        body = _leaderboard(board, period, rows, stale).SerializeToString()
-        return Answer(body, etag=None if stale else f'"{rows.version}"')
+        body = _leaderboard(board, period, rows, stale)
+        return Answer(body.SerializeToString(), _json(body), etag=None if stale else f'"{rows.version}"')
 
     async def _find(self, name: str, selector: str) -> tuple[Board, Period]:
         board = await self._catalogue.board(name)
@@ -161,4 +165,22 @@ def _leaderboard(board: Board, period: Period, page: read.Page, stale: bool) -> 
         version=page.version,
         players=page.players,
         stale=stale,
+    )
+
+
+def _json(page: pb.GetLeaderboardResponse) -> bytes:
+    """As the transcoder prints it."""
+    rows = [
+        {"rank": row.rank, "userId": row.user_id, "username": row.username, "score": int(row.score)}
+        for row in page.leaderboard
+    ]
+    return orjson.dumps(
+        {
+            "leaderboard": rows,
+            "board": page.board,
+            "period": page.period,
+            "version": int(page.version),
+            "players": int(page.players),
+            "stale": page.stale,
+        }
     )

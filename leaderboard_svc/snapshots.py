@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 
 FRESH_S = 0.05  # lists of the top may be 100 ms old (the contract); half of it leaves room for the way
-STALE_S = 1.0  # of Postgres: one query a board and second, however many ask
 ANSWERS_MAX = 1_000  # about 10 kB each at most
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A serialised response; etag is None when it came from Postgres."""
+    """A response as protobuf and as JSON; etag is None when it came from Postgres."""
 
     body: bytes
+    json: bytes
     etag: str | None
 
 
@@ -47,7 +47,7 @@ class Snapshots:
         # The life counts from before the read: what is committed after this moment may be missing.
         started = self._clock()
         answer = await read()
-        self._answers[asked] = (started + (FRESH_S if answer.etag else STALE_S), answer)
+        self._answers[asked] = (started + FRESH_S, answer)
         self._answers.move_to_end(asked)
         if len(self._answers) > ANSWERS_MAX:
             self._answers.popitem(last=False)

@@ -7,8 +7,9 @@ from mesh.identity import TokenVerifier
 from mesh.keys import MasterKeys
 from mesh.postgres import create_pool
 from mesh.rabbitmq import Connection, Publisher
+from mesh.rpc import Service
 from mesh.run import run
-from mesh.server import Service, serve
+from mesh.server import serve
 from score_svc.accept import Acceptor
 from score_svc.catalogue import ActionsAndClients
 from score_svc.check import Checks
@@ -42,7 +43,12 @@ async def main(settings: ScoreSettings) -> None:
         connection = Connection(settings.rabbitmq_url, NAME)
         stack.push_async_callback(connection.close)
         connection.start()
-        publisher = Publisher(connection, desk.on_reply)
+
+        def on_reply(body: bytes) -> None:
+            desk.on_reply(body)
+            hand_over.on_results()
+
+        publisher = Publisher(connection, on_reply)
         hand_over = HandOver(publisher, desk.fail, lambda: desk.count, settings.score_answer_budget_s)
         stack.push_async_callback(hand_over.close)
         verifier = TokenVerifier(settings.jwks_url, settings.issuer, settings.audience)
@@ -59,6 +65,7 @@ async def main(settings: ScoreSettings) -> None:
             settings.score_port,
             [Service(score_pb2.DESCRIPTOR.services_by_name["ScoreService"], servicer, ACCESS)],
             ready=lambda: connection.is_ready and verifier.is_ready,
+            gateway_port=settings.score_gateway_port,
             verifier=verifier,
         )
 

@@ -1,4 +1,4 @@
-"""Claims nonces in Redis, all that ask at the same time in one pipeline, and keeps results beside the claims.
+"""Claims nonces in Redis, all that ask at the same time in one round trip, and keeps results beside the claims.
 
 What a claim means is retry.py's. Holds always: an answer comes within about the client's timeout, Redis away
 included (Claim.AWAY), and a claim is stamped by Redis's clock alone.
@@ -9,25 +9,27 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha1, sha256
+from hashlib import sha256
 from importlib import resources
 from typing import Any
 from uuid import UUID
 
 import redis.asyncio
 from google.protobuf.message import DecodeError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from board import keys
 from board.job_pb2 import Result
-from mesh.redis import AWAY, Breaker
+from mesh.redis import AWAY, Breaker, Script
+from mesh.rounds import Rounds
 from score_svc import nonce
 from score_svc.retry import JUST_LOST_S, Claim
 
 log = logging.getLogger(__name__)
 
 CLAIM_LIFE_S = nonce.LIFE_MS // 1000 + 300  # so that whoever retries until the nonce ends meets his claim
-PIPELINE_MAX = 500  # commands; a larger one would keep the others' answers waiting
+ROUND_MAX = 500  # claims; a larger round would keep the others' answers waiting
+CALL_MAX = 100  # claims a call of the script, which holds everyone up: about 1 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,15 @@ class Asked:
         """What tells a retry from another use of the nonce: never signature, token or session."""
         return sha256(f"{self.user_id}\n{self.action_id}\n{self.nonce}".encode()).digest()
 
+    def redis_keys(self) -> tuple[str, str]:
+        """What accept.lua writes for it."""
+        return self.rate_key, keys.claim(self.update_id)
+
+    def arguments(self, *, look: bool) -> tuple[bytes | str | int, ...]:
+        """What accept.lua is told of it."""
+        deny = keys.deny(self.session_id) if self.session_id else ""
+        return self.digest(), self.limit, self.window_ms, str(self.update_id), self.by, deny, int(look)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -68,16 +79,6 @@ class Held:
     result: Result | None
 
 
-class _Script:
-    """A script that this module runs: its text, and the hash that Redis knows it by."""
-
-    def __init__(self, name: str) -> None:
-        self.text = resources.files(__package__).joinpath(name).read_text()
-        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-_ACCEPT = _Script("accept.lua")
-_SETTLE = _Script("settle.lua")
 _ANSWERED_AWAY = Answer(Claim.AWAY)
 
 
@@ -86,9 +87,10 @@ class Acceptor:
 
     def __init__(self, client: "redis.asyncio.Redis") -> None:
         self._redis = client
+        files = resources.files(__package__)
+        self._accept, self._keep = Script(client, files / "accept.lua"), Script(client, files / "settle.lua")
         self._breaker = Breaker()
-        self._waiting: list[tuple[tuple[object, ...], asyncio.Future[Answer]]] = []
-        self._flusher: asyncio.Task[None] | None = None
+        self._rounds = Rounds("accept", self._answers, ROUND_MAX)  # of what is asked, and whether only to look
         self._failed_at = float("-inf")  # monotonic
         self._settling: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
 
@@ -99,33 +101,7 @@ class Acceptor:
 
     def ask(self, asked: Asked, *, look: bool) -> "asyncio.Future[Answer]":
         """Claims a nonce, or only looks it up. Never fails: without Redis the answer is Claim.AWAY."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        deny = keys.deny(asked.session_id) if asked.session_id else ""
-        update_id = str(asked.update_id)
-        self._waiting.append(
-            (
-                (
-                    "EVALSHA",
-                    _ACCEPT.sha,
-                    2,
-                    asked.rate_key,
-                    keys.claim(asked.update_id),
-                    asked.digest(),
-                    asked.limit,
-                    asked.window_ms,
-                    CLAIM_LIFE_S,
-                    update_id,
-                    asked.by,
-                    deny,
-                    "1" if look else "0",
-                ),
-                future,
-            )
-        )
-        # While one pipeline is on its way the next fills: batches grow with load, and no one waits for a timer.
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush(), name="accept")
-        return future
+        return self._rounds.ask((asked, look))
 
     async def is_denied(self, session_id: str) -> bool:
         """Tells whether a session was logged out; while Redis is away the token's own life is what holds."""
@@ -152,62 +128,41 @@ class Acceptor:
 
     async def close(self) -> None:
         """Waits for what is on its way."""
-        tasks = [*self._settling, *([self._flusher] if self._flusher else [])]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._settling, self._rounds.close(), return_exceptions=True)
 
     async def _settle(self, results: Sequence[Result]) -> None:
         claims = [keys.claim(UUID(bytes=result.update_id)) for result in results]
         values = [result.SerializeToString() for result in results]
         try:
-            await self._run(_SETTLE, [("EVALSHA", _SETTLE.sha, len(claims), *claims, CLAIM_LIFE_S, *values)])
+            await self._keep.run([(len(claims), *claims, CLAIM_LIFE_S, *values)])
         except AWAY:
             self._failed()
         except RedisError as e:
             log.warning("Results were not kept", extra={"event": "settle_failed", "error": type(e).__name__})
 
-    async def _flush(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:PIPELINE_MAX], self._waiting[PIPELINE_MAX:]
-                answers = await self._answers([command for command, _ in batch])
-                for (_, future), answer in zip(batch, answers, strict=True):
-                    if not future.done():
-                        future.set_result(answer)
-        finally:
-            self._flusher = None
-
-    async def _answers(self, commands: list[tuple[object, ...]]) -> list[Answer]:
+    async def _answers(self, asks: Sequence[tuple[Asked, bool]]) -> Sequence[Answer | Exception]:
         if self._breaker.is_open:
-            return [_ANSWERED_AWAY] * len(commands)
+            return [_ANSWERED_AWAY] * len(asks)
         try:
-            replies = await self._run(_ACCEPT, commands)
+            replies = await self._accept.run_for(asks, _claiming, CALL_MAX)
         except (RedisError, OSError):  # whatever it is, those who wait must hear of it
             self._failed()
-            return [_ANSWERED_AWAY] * len(commands)
+            return [_ANSWERED_AWAY] * len(asks)
         self._breaker.worked()
         return [_answer(reply) for reply in replies]
-
-    async def _run(self, script: _Script, commands: list[tuple[object, ...]]) -> list[object]:
-        replies = await self._send(commands)
-        missing = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if missing:  # a Redis that was started again knows no scripts
-            await self._redis.script_load(script.text)
-            for i, reply in zip(missing, await self._send([commands[i] for i in missing]), strict=True):
-                replies[i] = reply
-        return replies
-
-    async def _send(self, commands: list[tuple[object, ...]]) -> list[object]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        replies: list[object] = await pipeline.execute(raise_on_error=False)
-        return replies
 
     def _failed(self) -> None:
         if not self._breaker.is_open:
             log.warning("Redis away: updates are accepted without claims", extra={"event": "redis_away"})
         self._breaker.failed()
         self._failed_at = time.monotonic()
+
+
+def _claiming(asks: Sequence[tuple[Asked, bool]]) -> tuple[object, ...]:
+    """Returns the number of keys, keys and arguments of accept.lua."""
+    names = [name for asked, _ in asks for name in asked.redis_keys()]
+    arguments = [argument for asked, look in asks for argument in asked.arguments(look=look)]
+    return len(names), *names, CLAIM_LIFE_S, *arguments
 
 
 def _kept(data: bytes | None) -> Result | None:

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from board.catalogue import Action
 from board.job_pb2 import Result
+from board.ledger import PARKED
 from mesh.reasons import Reason
 from mesh.refusal import Refused
-from score_svc.ledger import PARKED
 from scoreboard.v1 import score_pb2
 
 APPLIED = 0  # Result.outcome, as score_logs.outcome

@@ -1,7 +1,7 @@
-"""Hands accepted updates to the queue: those that arrive together share one message and one confirm (group commit).
+"""Hands accepted updates to the queue: those that arrive while a message is on its way share the next (group commit).
 
 Holds always: a job is told as handed over only after the broker's confirm, an envelope has at most 500 jobs and a
-bounded size, and a job waits at most 5 ms for company.
+bounded size, and a job waits at most 10 ms for company.
 """
 
 import asyncio
@@ -21,9 +21,7 @@ log = logging.getLogger(__name__)
 
 JOBS_MAX = 500  # CONTRACT: an envelope's bound
 BYTES_MAX = 256 * 1024  # far over 500 ordinary jobs
-MANY = 16  # updates on their way, from which on company is worth waiting for
-WAIT_FEW_S = 0.002
-WAIT_MANY_S = 0.005  # 1,302 → 467 µs of CPU an update with it (HOTPATH.md, section 1)
+WAIT_S = 0.010  # the results of what is on its way are here before, unless the workers have much to do
 RETRY_AFTER_S = 1.0
 
 
@@ -37,7 +35,7 @@ class Publishes(Protocol):
 
 
 class HandOver:
-    """Collects jobs and publishes them. `on_way` counts updates without a result: the fewer, the shorter the wait."""
+    """Collects jobs and publishes them. `on_way` counts the updates without a result, those that wait here included."""
 
     def __init__(
         self,
@@ -67,17 +65,22 @@ class HandOver:
         elif self._timer is None:
             self._timer = self._start_timer()
 
+    def on_results(self) -> None:
+        """Publishes what has gathered, if all that was published has its results: the workers are free."""
+        if self._on_way() <= len(self._jobs):
+            self._flush()
+
     async def close(self) -> None:
         """Publishes what is left and waits for its confirms."""
         self._flush()
         await asyncio.gather(*self._publishing, return_exceptions=True)
 
     def _start_timer(self) -> asyncio.Handle:
-        loop, on_way = asyncio.get_running_loop(), self._on_way()
-        if on_way <= len(self._jobs):
+        loop = asyncio.get_running_loop()
+        if self._on_way() <= len(self._jobs):
             # Nothing else is on its way: no one waits, yet the jobs of one turn of the loop go together.
             return loop.call_soon(self._flush)
-        return loop.call_later(WAIT_FEW_S if on_way < MANY else WAIT_MANY_S, self._flush)
+        return loop.call_later(WAIT_S, self._flush)
 
     def _flush(self) -> None:
         if self._timer is not None:

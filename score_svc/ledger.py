@@ -15,9 +15,11 @@ from board import ledger
 from board.job_pb2 import Job, Result
 from mesh.postgres import AWAY
 from mesh.redis import Breaker
+from mesh.rounds import Rounds
+from mesh.tasks import LeftBehind
 
-PARKED = 2  # Result.outcome of a dead letter
 ANSWER_TIMEOUT_S = 0.5  # a quarter of a call's budget; without an answer the update is published again, harmlessly
+ROUND_MAX = 1_000  # questions a query: some 10 ms
 
 T = TypeVar("T")
 
@@ -40,19 +42,13 @@ class LedgerReader:
 
     def __init__(self, pool: "asyncpg.Pool") -> None:
         self._pool = pool
-        self._waiting: dict[UUID, asyncio.Future[Row | None]] = {}
-        self._flusher: asyncio.Task[None] | None = None
+        self._rounds = Rounds("ask ledger", self._rows, ROUND_MAX)
         self._breaker = Breaker()
-        self._queries: set[asyncio.Task[Any]] = set()  # also those that no one waits for any more
+        self._queries = LeftBehind()
 
     async def outcome(self, update_id: UUID) -> Row | None:
         """Returns the row of an update, None without one; joins the questions of others. Raises LedgerAway."""
-        future = self._waiting.get(update_id)
-        if future is None:
-            future = self._waiting[update_id] = asyncio.get_running_loop().create_future()
-            if self._flusher is None:
-                self._flusher = asyncio.create_task(self._flush(), name="ask ledger")
-        return await asyncio.shield(future)
+        return await self._rounds.ask(update_id)
 
     async def outcomes(self, update_ids: Sequence[UUID]) -> Mapping[UUID, Row]:
         """Returns the rows that there are, in one query. Raises LedgerAway."""
@@ -65,17 +61,15 @@ class LedgerReader:
         if letter is None:
             return None
         job = Job.FromString(letter.job)
-        result = Result(update_id=update_id.bytes, outcome=PARKED, reason=letter.reason, action_id=job.action_id)
+        result = Result(update_id=update_id.bytes, outcome=ledger.PARKED, reason=letter.reason, action_id=job.action_id)
         return Row(result, job.user_id, job.reporter)
 
     async def _bounded(self, query: Coroutine[Any, Any, T]) -> T:
-        """Waits for a query, but never long: a cancelled one could hang with a frozen server, so it is left behind."""
+        """Waits for a query, but never long; then it is left behind. Raises LedgerAway."""
         if self._breaker.is_open:
             query.close()
             raise LedgerAway("Postgres failed a moment ago")
-        task = asyncio.create_task(query)
-        self._queries.add(task)
-        task.add_done_callback(self._forget)
+        task = self._queries.begin(query, "ask ledger in time")
         await asyncio.wait((task,), timeout=ANSWER_TIMEOUT_S)
         try:
             if not task.done():
@@ -87,36 +81,10 @@ class LedgerReader:
         self._breaker.worked()
         return result
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._queries.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen: its asker may have left
-
-    async def _flush(self) -> None:
-        try:
-            while self._waiting:
-                asked, self._waiting = self._waiting, {}
-                try:
-                    rows = await self.outcomes(list(asked))
-                except Exception as e:  # whatever it is, those who wait must hear of it
-                    for future in asked.values():
-                        future.set_exception(LedgerAway(str(e)) if isinstance(e, LedgerAway) else e)
-                        future.exception()  # its asker may have left
-                else:
-                    for update_id, future in asked.items():
-                        future.set_result(rows.get(update_id))
-        finally:
-            self._flusher = None
+    async def _rows(self, update_ids: Sequence[UUID]) -> Sequence[Row | Exception | None]:
+        rows = await self.outcomes(update_ids)
+        return [rows.get(update_id) for update_id in update_ids]
 
 
 def _row(update: ledger.RecordedUpdate) -> Row:
-    result = Result(
-        update_id=update.update_id.bytes,
-        outcome=update.outcome,
-        reason=update.reason or "",
-        score_after=update.score_after or 0,
-        points=update.score_change,
-        username=update.username,
-        action_id=update.action_id,
-    )
-    return Row(result, update.user_id, update.reporter or "")
+    return Row(update.result, update.user_id, update.reporter or "")

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from board.job_pb2 import Result, Results
 from mesh.refusal import Refused
+from mesh.tasks import end
 from score_svc.ledger import LedgerAway, Row
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class ResultDesk:
     ) -> None:
         self._ask_ledger = ask_ledger
         self._settle = settle
+        self._loop = asyncio.get_running_loop()  # to ask for it again costs a system call each time, before Python 3.12
         self._on_way: dict[bytes, OnWay] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._healer: asyncio.Task[None] | None = None
@@ -61,10 +63,7 @@ class ResultDesk:
 
     async def close(self) -> None:
         """Stops watching."""
-        tasks = [task for task in (self._ticker, self._healer) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*(task for task in (self._ticker, self._healer) if task))
 
     @property
     def count(self) -> int:
@@ -83,7 +82,7 @@ class ResultDesk:
 
     def wait(self, on_way: OnWay, deadline: float) -> "asyncio.Future[Result | None]":
         """Returns what becomes the result, None at the deadline, or a Refused when the update was not taken."""
-        future: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Result | None] = self._loop.create_future()
         if on_way.result is not None:
             future.set_result(on_way.result)
         elif on_way.refused is not None:

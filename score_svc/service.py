@@ -4,15 +4,16 @@ import os
 import time
 from datetime import UTC, datetime
 
+from board.ledger import PARKED
 from mesh.call import Call
 from mesh.reasons import Reason
 from mesh.refusal import Refused, invalid
-from mesh.server import Access
+from mesh.rpc import Access
 from score_svc import answer, batch, fields, lookup, nonce, signature
 from score_svc.accept import Acceptor
 from score_svc.answer import APPLIED
 from score_svc.check import Checks
-from score_svc.ledger import PARKED, LedgerReader
+from score_svc.ledger import LedgerReader
 from score_svc.update import Updates, session_revoked
 from scoreboard.v1 import score_pb2
 
@@ -23,7 +24,7 @@ UPDATE_SCOPE = "update:score"
 ACCESS = {
     "IssueNonce": Access(token=True, scope=UPDATE_SCOPE),
     "UpdateScore": Access(token=True, scope=UPDATE_SCOPE),
-    "UpdateScores": Access(token=True, scope=UPDATE_SCOPE, role=lookup.GAME_SERVER),
+    "UpdateScores": Access(token=True, scope=UPDATE_SCOPE, roles=(lookup.GAME_SERVER,)),
     "GetUpdate": Access(token=True, scope=UPDATE_SCOPE),
 }
 

@@ -12,10 +12,13 @@ from board.read_redis import RedisReader
 from board.reading import BoardReading
 from mesh import postgres, redis
 from mesh.identity import TokenVerifier
+from mesh.rpc import Access, Service
 from mesh.run import run
-from mesh.server import Access, Service, serve
+from mesh.server import serve
+from mesh.tasks import end
 from scoreboard.v1 import stream_pb2
 from stream_svc import feed, websocket
+from stream_svc.addresses import Addresses
 from stream_svc.connection import Shared
 from stream_svc.hub import Hub
 from stream_svc.service import StreamService
@@ -57,7 +60,9 @@ async def main(settings: StreamSettings) -> None:
         await stack.enter_async_context(_running("feed", lambda: feed.follow(feed_client, hub.hint, hub.hint_all)))
         await stack.enter_async_context(_running("heartbeats", hub.keep_beating))
         await stack.enter_async_context(_running("sessions", lambda: sessions.keep_checking(hub)))
-        door = websocket.Door(Shared(hub, sessions, verifier, settings.stream_write_timeout_s))
+        addresses = Addresses(settings.stream_per_address_max)
+        shared = Shared(hub, sessions, verifier, addresses, settings.stream_write_timeout_s)
+        door = websocket.Door(shared, frozenset(settings.origins), settings.trusted_hops)
         sockets = await websocket.listen(settings.host, settings.stream_http_port, door)
         stack.callback(sockets.close)
 
@@ -68,7 +73,7 @@ async def main(settings: StreamSettings) -> None:
 
         service = Service(
             stream_pb2.DESCRIPTOR.services_by_name["StreamService"],
-            StreamService(hub, sessions),
+            StreamService(hub, sessions, addresses, settings.trusted_hops),
             {"WatchLeaderboard": Access(optional=True)},
         )
         await serve(
@@ -76,6 +81,7 @@ async def main(settings: StreamSettings) -> None:
             settings.stream_port,
             [service],
             ready=lambda: catalogue.is_loaded,
+            gateway_port=settings.stream_gateway_port,
             verifier=verifier,
             on_drain=drain,
             write_timeout_s=settings.stream_write_timeout_s,
@@ -96,8 +102,7 @@ async def _running(name: str, work: Callable[[], Awaitable[None]]) -> AsyncItera
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
 
 
 if __name__ == "__main__":

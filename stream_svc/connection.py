@@ -20,6 +20,7 @@ from mesh.identity import Identity, TokenVerifier
 from mesh.reasons import Reason
 from mesh.refusal import Refused, invalid
 from stream_svc import client_frame, endings
+from stream_svc.addresses import Addresses
 from stream_svc.client_frame import Authorize, Watch
 from stream_svc.endings import Ending
 from stream_svc.frames import Format
@@ -36,7 +37,8 @@ WRITE_BUFFER_BYTES_MAX = 64 * 1024  # a few frames; past it the client counts as
 SOCKET_BUFFER_BYTES = 64 * 1024  # the kernel would let it grow to some MB a connection
 INBOX_MAX = 16  # messages in waiting; a client that asks faster than it is answered is refused
 CLOSE_WITHIN_S = 1.0  # for the client's half of the closing handshake
-CLIENT_CLOSE_CODES_FORBIDDEN = {1005, 1006, 1015}  # RFC 6455, section 7.4.1: never on the wire
+# RFC 6455, section 7.4, and its registry: 1004 has no meaning, 1005, 1006 and 1015 never stand on the wire.
+CLOSE_CODES = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class Shared:
     hub: Hub
     sessions: Sessions
     verifier: TokenVerifier
+    addresses: Addresses
     write_timeout_s: float
     connections: set[Connection] = field(default_factory=set)
 
@@ -53,8 +56,9 @@ class Shared:
 class Connection(picows.WSListener):
     """One client. Its messages are handled one after the other; frames go out whenever it reads."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, address: str) -> None:
         self._shared = shared
+        self._address = address
         self._loop = asyncio.get_running_loop()
         self._transport: picows.WSTransport | None = None
         self._assembler = Assembler()
@@ -75,6 +79,7 @@ class Connection(picows.WSListener):
         tcp.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
         tcp.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         self._shared.connections.add(self)
+        self._shared.addresses.take(self._address)
         self._receive(None)
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
@@ -86,6 +91,8 @@ class Connection(picows.WSListener):
                 raise Broken(endings.PROTOCOL_ERROR)  # section 5.2: no extension was agreed on
             if frame.msg_type == picows.WSMsgType.CLOSE:
                 self._on_close(frame)
+            elif frame.msg_type == picows.WSMsgType.PING:
+                transport.send_pong(frame.get_payload_as_bytes())
             elif frame.msg_type != picows.WSMsgType.PONG:
                 kind = _KINDS[frame.msg_type]
                 if message := self._assembler.add(kind, bool(frame.fin), frame.get_payload_as_bytes()):
@@ -157,7 +164,9 @@ class Connection(picows.WSListener):
             self._transport.disconnect(graceful=False)
 
     def _forget(self) -> None:
-        self._shared.connections.discard(self)
+        if self in self._shared.connections:
+            self._shared.connections.remove(self)
+            self._shared.addresses.give_back(self._address)
         if self._hung is not None:
             self._hung.cancel()
         if self._reader is not None:
@@ -170,7 +179,7 @@ class Connection(picows.WSListener):
         assert self._transport is not None
         code: int = frame.get_close_code()  # type: ignore[assignment]  # picows gives and takes ints
         is_empty = frame.payload_size == 0
-        if not is_empty and (code in CLIENT_CLOSE_CODES_FORBIDDEN or not 1000 <= code < 5000):
+        if not is_empty and code not in CLOSE_CODES:
             raise Broken(endings.PROTOCOL_ERROR)
         if not self._transport.is_close_frame_sent:
             self._transport.send_close(1000 if is_empty else code)  # type: ignore[arg-type]

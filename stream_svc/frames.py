@@ -4,7 +4,7 @@ Pure. Holds always: a frame is serialised once for each (snapshot, kind, limit, 
 everyone; a watcher's own place is appended to them, never serialised with them.
 """
 
-from enum import Enum
+from enum import StrEnum
 
 import orjson
 
@@ -13,8 +13,8 @@ from scoreboard.v1 import common_pb2, stream_pb2
 from stream_svc.snapshot import Me, Rows, Snapshot, change
 
 
-class Format(Enum):
-    """How a frame is written."""
+class Format(StrEnum):
+    """How a frame is written. A StrEnum, whose hash is C's: it is part of the key that each push looks up."""
 
     PROTO = "proto"
     JSON = "json"

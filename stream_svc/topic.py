@@ -19,6 +19,7 @@ from board.reading import BoardReading
 from mesh.postgres import AWAY
 from mesh.reasons import Reason
 from mesh.refusal import Refused
+from mesh.tasks import end
 from stream_svc.snapshot import Me, Snapshot
 from stream_svc.watcher import Watcher
 from stream_svc.wish import LIMIT_MAX
@@ -62,9 +63,7 @@ class Topic:
 
     async def close(self) -> None:
         """Stops reading."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     def touch(self) -> None:
         """Says that the board may have changed."""
@@ -158,17 +157,32 @@ class Topic:
             await self._moved.wait()
             self._moved.clear()
             began = loop.time()
-            waiting = [watcher for watcher in self.watchers if watcher.identity is not None]
-            try:
-                await asyncio.gather(*(self._tell_places(waiting[i::PLACES_AT_ONCE]) for i in range(PLACES_AT_ONCE)))
-            except Exception:  # the task must live on: it serves everyone on this board
-                log.exception("Telling own places failed unexpectedly", extra={"event": "places_failed"})
-            await asyncio.sleep(max(READ_INTERVAL_S, (loop.time() - began) * (1 / PLACES_SHARE - 1)))
+            pause_s = REREAD_S
+            if await self._try_to_tell_places():
+                pause_s = max(READ_INTERVAL_S, (loop.time() - began) * (1 / PLACES_SHARE - 1))
+            else:  # some are owed theirs; and the time that a server let us wait was no work to rest from
+                self._moved.set()
+            await asyncio.sleep(pause_s)
 
-    async def _tell_places(self, watchers: list[Watcher]) -> None:
+    async def _try_to_tell_places(self) -> bool:
+        waiting = [watcher for watcher in self.watchers if watcher.identity is not None]
+        if not waiting:
+            return True
+        lanes = (self._tell_places(waiting[i::PLACES_AT_ONCE]) for i in range(PLACES_AT_ONCE))
+        try:
+            return all(await asyncio.gather(*lanes))
+        except Exception:  # the task must live on: it serves everyone on this board
+            log.exception("Telling own places failed unexpectedly", extra={"event": "places_failed"})
+            return False
+
+    async def _tell_places(self, watchers: list[Watcher]) -> bool:
+        """Returns whether all could be read; ends at the first that could not, since the others would wait as long."""
         for watcher in watchers:
             if (identity := watcher.identity) is None:
                 continue
             me = await self.place(identity.subject)
-            if me is not None and watcher.identity is identity:
+            if me is None:
+                return False
+            if watcher.identity is identity:
                 watcher.offer_me(me)
+        return True
