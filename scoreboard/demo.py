@@ -1,7 +1,7 @@
 """The demo: players who sign up and play through the gateway like real clients, at the pace that its limits allow.
 
 Counts ok, refused (a limit or a rule of the game said no), failed (an answer that should not be) and unknown (no
-answer, though the same nonce was repeated). A 429 is waited out, with the same nonce, and counted as refused.
+answer, though the same nonce was repeated). A 429 is waited out and counted as refused; then the action is sent again.
 """
 
 import asyncio
@@ -20,8 +20,7 @@ from pathlib import Path
 import grpc
 from google.protobuf import json_format
 
-from scoreboard.client import Client, ScoreboardError
-from scoreboard.v1 import auth_pb2, score_pb2
+from scoreboard.client import Client, ScoreboardError, Session, Status
 
 #: What players do, by how often: catalogue names and weights.
 ACTIONS = {"win-round": 3, "collect-coin": 6, "daily-bonus": 1}
@@ -48,8 +47,6 @@ NAMES = (
 
 #: What a player who keeps to the rules may be told; any other refusal is a fault of the mesh or of the demo.
 REFUSALS = frozenset({"RATE_LIMITED", "COOLDOWN", "CAP_REACHED", "QUEUE_FULL", "BANNED"})
-SETTLE_WITHIN_S = 10.0  # an update that is PENDING after a worker's crash comes to its end within a few seconds
-SETTLE_POLL_S = 0.25
 
 _UNKNOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -130,7 +127,7 @@ def keep_session(client: Client, player: dict[str, str]) -> None:
 
 async def _resume(client: Client, player: dict[str, str]) -> None:
     if kept := player.pop("session", None):
-        client.resume(json_format.Parse(kept, auth_pb2.Session()))
+        client.resume(json_format.Parse(kept, Session()))
         try:
             await client.refresh()
             return
@@ -148,37 +145,22 @@ async def play(client: Client, tally: Tally, over: asyncio.Event) -> None:
 
 
 async def _one_update(client: Client, action: str, tally: Tally, over: asyncio.Event) -> None:
-    nonce = client.nonce()
+    nonce = ""
     while not over.is_set():
         started = time.monotonic()
         try:
-            update = await client.update(action, nonce=nonce)
-            latency_ms = (time.monotonic() - started) * 1000
-            outcome = _outcome(await _settled(client, update))
+            update = await client.score(action, nonce=nonce)
         except ScoreboardError as e:
             tally.counts[_classify(e)] += 1
             tally.reasons[e.reason or e.code.name] += 1
             if e.reason != "RATE_LIMITED":
                 return
-            await _pause(over, e.retry_after_s or 1.0)  # the action was not recorded: it may yet count
+            nonce = e.nonce  # of a try without an answer; else the action was not recorded, and may yet count
+            await _pause(over, e.retry_after_s or 1.0)
         else:
-            tally.counts[outcome] += 1
-            tally.latencies_ms.append(latency_ms)
+            tally.counts["ok" if update.status is Status.APPLIED else "unknown"] += 1  # PENDING to the deadline
+            tally.latencies_ms.append((time.monotonic() - started) * 1000)
             return
-
-
-async def _settled(client: Client, update: score_pb2.UpdateScoreResponse) -> score_pb2.UpdateScoreResponse:
-    """Asks for the outcome of an update that is accepted but not yet decided, for a while."""
-    give_up_at = time.monotonic() + SETTLE_WITHIN_S
-    while update.status == score_pb2.PENDING and time.monotonic() < give_up_at:
-        await asyncio.sleep(SETTLE_POLL_S)
-        update = await client.get_update(update.update_id)
-    return update
-
-
-def _outcome(update: score_pb2.UpdateScoreResponse) -> str:
-    outcomes = {score_pb2.APPLIED: "ok", score_pb2.REFUSED: "refused", score_pb2.PENDING: "unknown"}
-    return outcomes.get(update.status, "failed")
 
 
 def _classify(error: ScoreboardError) -> str:

@@ -1,18 +1,17 @@
 """The command line: `scoreboard COMMAND`. Every command is a module here, and one line in COMMANDS.
 
-A command's module is imported when it is called, so that a player's `scoreboard top` needs no server's package.
+A command's module is imported when it is called or listed; a player's need no server's package, and run without.
 Data goes to stdout, notes to stderr; what went wrong is a sentence and its cure, with exit status 1.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from scoreboard.local.trouble import Trouble
 
@@ -23,8 +22,25 @@ COMMANDS = {
     "down": "scoreboard.cli.down:down",
     "demo": "scoreboard.cli.demo:demo",
     "verify": "scoreboard.cli.verify:verify",
+    "register": "scoreboard.cli.login:register",
+    "login": "scoreboard.cli.login:login",
+    "logout": "scoreboard.cli.login:logout",
+    "update": "scoreboard.cli.update:update",
+    "top": "scoreboard.cli.top:top",
+    "boards": "scoreboard.cli.top:boards",
+    "rank": "scoreboard.cli.rank:rank",
+    "watch": "scoreboard.cli.watch:watch",
     "apply": "scoreboard.cli.apply:apply",
     "clients": "scoreboard.cli.clients:clients",
+    "doctor": "scoreboard.cli.doctor:doctor",
+    "explain": "scoreboard.cli.explain:explain",
+    "admin": "scoreboard.cli.admin:admin",
+    "user": "scoreboard.cli.user:user",
+    "reverse": "scoreboard.cli.reverse:reverse",
+    "dead-letters": "scoreboard.cli.dead_letters:dead_letters",
+    "rebuild": "scoreboard.cli.rebuild:rebuild",
+    "pause": "scoreboard.cli.pause:pause",
+    "resume": "scoreboard.cli.pause:resume",
 }
 
 
@@ -38,7 +54,12 @@ class _Lazy(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
-        found = getattr(import_module(module), attribute)
+        try:
+            found = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == "scoreboard":
+                raise
+            return _missing(cmd_name, error)
         if not isinstance(found, typer.Typer):
             app = typer.Typer(add_completion=False)
             app.command(cmd_name)(found)
@@ -48,9 +69,18 @@ class _Lazy(TyperGroup):
         return command
 
 
+def _missing(name: str, error: ModuleNotFoundError) -> TyperCommand:
+    """Returns a command that says, when it is called, what it needs: the others are listed and run without that."""
+
+    def say() -> None:
+        raise error
+
+    rest = {"allow_extra_args": True, "ignore_unknown_options": True}
+    return TyperCommand(name, callback=say, help="(Needs a checkout after `make setup`.)", context_settings=rest)
+
+
 app = typer.Typer(
     cls=_Lazy,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a plain traceback of what nobody foresaw is shorter, and shows no locals
 )
@@ -63,8 +93,6 @@ def scoreboard() -> None:
 
 def main() -> None:
     """Run the command line; the entry point of `scoreboard`."""
-    # The client's library logs each repeat: of use to a program, noise between the lines of a command.
-    logging.getLogger("stamina").addHandler(logging.NullHandler())
     try:
         app()
     except ModuleNotFoundError as error:

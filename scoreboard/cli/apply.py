@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scoreboard.cli.options import DEFAULT_DATA, Data
-from scoreboard.local import state
+from scoreboard.cli.owner import open_postgres
+from scoreboard.local import accounts
 from scoreboard.local.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ def apply(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", envvar="SCOREBOARD_DRY_RUN", help="Show what would change, and change nothing.")
     ] = False,
+    reason: Annotated[
+        str, typer.Option(envvar="SCOREBOARD_REASON", help="Why, for the admin log.")
+    ] = "applied on the command line",
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Apply the catalogue of actions and boards: a diff, and the revision that holds then."""
@@ -31,7 +35,7 @@ def apply(
     except (OSError, UnicodeDecodeError) as error:
         raise Trouble(f"{file} cannot be read: {error}", "Name the catalogue's file: scoreboard apply FILE.") from error
     try:
-        applied = asyncio.run(_apply(data, text, dry_run))
+        applied = asyncio.run(_apply(data, text, dry_run, reason))
     except CatalogueError as error:
         raise Trouble(f"{file}: {error}", "Nothing was changed. Mend the file and apply it again.") from error
     for line in applied.changes:
@@ -44,17 +48,8 @@ def apply(
         print(f"revision {applied.revision}")
 
 
-async def _apply(data: Path, text: str, dry_run: bool) -> Applied:
-    import asyncpg
+async def _apply(data: Path, text: str, dry_run: bool, reason: str) -> Applied:
+    from board.acts import apply_catalogue_and_log
 
-    from board.catalogue_store import apply_catalogue
-    from mesh.postgres import AWAY
-
-    try:
-        connection = await asyncpg.connect(state.postgres_url(data))
-    except AWAY as error:
-        raise Trouble(f"Postgres does not answer: {error}", "See: scoreboard status, and DIR/logs.") from error
-    try:
-        return await apply_catalogue(connection, text, dry_run=dry_run)
-    finally:
-        await connection.close()
+    async with open_postgres(data) as pool, pool.acquire() as conn, conn.transaction():
+        return await apply_catalogue_and_log(conn, text, actor=accounts.OPERATOR, reason=reason, dry_run=dry_run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scoreboard.cli.options import DEFAULT_DATA, AsJson, Data
-from scoreboard.local import state
+from scoreboard.cli.owner import open_postgres
+from scoreboard.local import accounts
 from scoreboard.local.trouble import Trouble
 
 if TYPE_CHECKING:
-    import psycopg
+    from mesh.sql import Connection
 
 NAME_RULE = re.compile(r"[a-z0-9][a-z0-9._-]{0,49}")
 GAME_SERVER = 4  # clients.role
@@ -40,6 +42,9 @@ def create(
     rate: Annotated[
         int, typer.Option(min=1, max=RATE_MAX, envvar="SCOREBOARD_RATE", help="Updates a second that it may send.")
     ] = 1000,
+    reason: Annotated[
+        str, typer.Option(envvar="SCOREBOARD_REASON", help="Why, for the admin log.")
+    ] = "made on the command line",
     as_json: AsJson = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
@@ -50,7 +55,7 @@ def create(
         raise typer.BadParameter("1 to 50 of a-z, 0-9, dot, dash and underscore", param_hint="NAME")
     allowed = None if actions is None else [action.strip() for action in actions.split(",")]
     secret = new_secret()
-    _add(data, name, secret_hash(secret), allowed, rate)
+    asyncio.run(_add(data, name, secret_hash(secret), allowed, rate, reason))
     if as_json:
         row = {"client_id": name, "client_secret": secret, "actions": allowed, "updates_per_second": rate}
         print(json.dumps(row))
@@ -60,27 +65,40 @@ def create(
     typer.echo("The secret is not shown again: keep it where the client finds it.", err=True)
 
 
-def _add(data: Path, name: str, stored: str, allowed: list[str] | None, rate: int) -> None:
-    import psycopg
+async def _add(data: Path, name: str, stored: str, allowed: list[str] | None, rate: int, reason: str) -> None:
+    import asyncpg
+
+    from board import acts
 
     try:
-        with psycopg.connect(state.postgres_url(data), connect_timeout=5) as connection:
-            _check_actions(connection, allowed)
-            connection.execute(
+        async with open_postgres(data) as pool, pool.acquire() as conn, conn.transaction():
+            await _check_actions(conn, allowed)
+            await conn.execute(
                 "INSERT INTO clients (client_id, secret_hash, role, actions, updates_per_second)"
-                " VALUES (%s, %s, %s, %s, %s)",
-                [name, stored, GAME_SERVER, allowed, rate],
+                " VALUES ($1, $2, $3, $4, $5)",
+                name,
+                stored,
+                GAME_SERVER,
+                allowed,
+                rate,
             )
-    except psycopg.errors.UniqueViolation as error:
+            await acts.log_act(
+                conn,
+                actor=accounts.OPERATOR,
+                action="client",
+                target=f"client {name}",
+                reason=reason,
+                before={},
+                after={"actions": allowed, "updates_per_second": rate},
+            )
+    except asyncpg.UniqueViolationError as error:
         raise Trouble(f"There is a client {name} already.", "Choose another name.") from error
-    except psycopg.OperationalError as error:
-        raise Trouble(f"Postgres does not answer: {error}", "See: scoreboard status, and DIR/logs.") from error
 
 
-def _check_actions(connection: psycopg.Connection, allowed: list[str] | None) -> None:
+async def _check_actions(conn: Connection, allowed: list[str] | None) -> None:
     if allowed is None:
         return
-    known = {row[0] for row in connection.execute("SELECT action_id FROM actions WHERE enabled")}
+    known = {row["action_id"] for row in await conn.fetch("SELECT action_id FROM actions WHERE enabled")}
     unknown = [action for action in allowed if action not in known]
     if unknown:
         cure = f"Known: {', '.join(sorted(known))}. Others are added in scoreboard.toml (scoreboard apply)."

@@ -140,5 +140,5 @@ async def _play_all(clients: list[Client], tally: Tally, seconds: float, console
 
 
 async def _watch(client: Client, picture: Picture) -> None:
-    async for frame in client.watch(limit=10):
-        picture.take(frame)
+    async for snapshot in client.watch(limit=10):
+        picture.take(snapshot)

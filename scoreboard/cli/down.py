@@ -10,7 +10,7 @@ import psutil
 from scoreboard.cli.options import DEFAULT_DATA, Data
 from scoreboard.local import leftovers, state
 
-STOP_TIMEOUT_S = 75.0  # drain, services, workers and servers each have their own, shorter bounds
+STOP_TIMEOUT_S = 100.0  # drain, services, workers and servers each have their own, shorter bounds
 
 
 def down(data: Data = DEFAULT_DATA) -> None:

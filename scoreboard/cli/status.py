@@ -17,8 +17,7 @@ def status(as_json: AsJson = False, data: Data = DEFAULT_DATA) -> None:
     listed = [process for process in mesh.running() if process.listed]
     if as_json:
         rows = [{"name": process.name, "pid": process.pid, "port": process.port} for process in listed]
-        # No AdminService runs yet, so there is no address of one.
-        print(json.dumps({"processes": rows, "gateway": mesh.gateway, "admin": None}))
+        print(json.dumps({"processes": rows, "gateway": mesh.gateway, "admin": mesh.admin}))
         return
     table = Table("process", "pid", "port")
     for process in listed:

@@ -17,6 +17,7 @@ import typer
 
 from scoreboard.cli.options import DEFAULT_DATA, Data
 from scoreboard.local import state
+from scoreboard.local.gateway import Hop
 from scoreboard.local.services import Limits
 from scoreboard.local.supervisor import Options, Supervisor
 from scoreboard.local.trouble import Trouble
@@ -38,12 +39,15 @@ def up(
     logins_per_minute: Annotated[
         int, typer.Option(min=1, envvar="SCOREBOARD_LOGINS_PER_MINUTE", help="Sign-ups and logins an address.")
     ] = 20,
+    hop: Annotated[
+        Hop, typer.Option(envvar="SCOREBOARD_HOP", help="How the gateway calls the services; http1 costs a third.")
+    ] = Hop.HTTP1,
 ) -> None:
     """Run the whole mesh on 127.0.0.1: Postgres, Redis, RabbitMQ, the services, two workers and Envoy.
 
     All state lives in the data folder; the first start makes it. Ctrl-C, or `scoreboard down`, ends it.
     """
-    options = Options(data.absolute(), port, Limits(updates_per_minute, logins_per_minute))
+    options = Options(data.absolute(), port, Limits(updates_per_minute, logins_per_minute), hop)
     if detach:
         _run_detached(options)
     else:
@@ -107,7 +111,7 @@ def _run_detached(options: Options) -> None:
     limits = options.limits
     argv = [sys.executable, "-m", "scoreboard.cli", "up", "--data", str(options.data), "--port", str(options.port)]
     argv += ["--updates-per-minute", str(limits.updates_per_minute)]
-    argv += ["--logins-per-minute", str(limits.logins_per_minute)]
+    argv += ["--logins-per-minute", str(limits.logins_per_minute), "--hop", options.hop]
     environment = {name: value for name, value in os.environ.items() if name != DETACH_VARIABLE}
     with log.open("ab") as output:
         shown = output.tell()

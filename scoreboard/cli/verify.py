@@ -13,13 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from scoreboard.cli.options import DEFAULT_DATA, AsJson, Data
-from scoreboard.local import state
-from scoreboard.local.trouble import Trouble
+from scoreboard.cli.owner import open_stores
 
 if TYPE_CHECKING:
     from board.verify import Verified
 
-REDIS_TIMEOUT_S = 30.0  # a scan of a big board on a busy machine; nobody else waits for it
 SHOWN_MAX = 20  # lines for people; --json has all
 
 
@@ -36,19 +34,9 @@ def verify(as_json: AsJson = False, data: Data = DEFAULT_DATA) -> None:
 
 async def _verify(data: Path) -> Verified:
     from board import verify as verification
-    from mesh.postgres import AWAY as POSTGRES_AWAY
-    from mesh.postgres import create_pool
-    from mesh.redis import AWAY as REDIS_AWAY
-    from mesh.redis import connect
 
-    redis = connect(state.redis_url(data), timeout_s=REDIS_TIMEOUT_S)
-    try:
-        async with await create_pool(state.postgres_url(data), name="scoreboard verify", size=2) as pool:
-            return await verification.verify(pool, redis)
-    except (*POSTGRES_AWAY, *REDIS_AWAY) as error:
-        raise Trouble(f"Postgres or Redis does not answer: {error}", "See: scoreboard status, and DIR/logs.") from error
-    finally:
-        await redis.aclose()
+    async with open_stores(data) as (pool, redis):
+        return await verification.verify(pool, redis)
 
 
 def _show(found: Verified) -> None:

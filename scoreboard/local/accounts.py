@@ -13,9 +13,10 @@ import secrets
 from collections.abc import Mapping
 
 OWNER = "scoreboard"
-SERVICES = ("auth_svc", "score_svc", "worker", "leaderboard_svc", "stream_svc")
+SERVICES = ("auth_svc", "score_svc", "worker", "leaderboard_svc", "stream_svc", "admin_svc")
 ACCOUNTS = (OWNER, *SERVICES)
-BROKER_ACCOUNTS = (OWNER, "score_svc", "worker")
+OPERATOR = "scoreboard-cli"  # the trusted client (role admin) by which the command line comes to AdminService
+BROKER_ACCOUNTS = (OWNER, "auth_svc", "score_svc", "worker", "admin_svc")
 FULL_RIGHTS = {"configure": ".*", "write": ".*", "read": ".*"}
 
 # What any client needs: to log in, to look whether Redis was replaced (INFO's run_id), to load its scripts.
@@ -30,8 +31,9 @@ REDIS_RULES: Mapping[str, str] = {
     OWNER: "~* &* +@all",
     "auth_svc": f"~sb:deny:* ~sb:guess:* {_WRITE}",
     "score_svc": f"~sb:claim:* ~sb:rate:* %R~sb:deny:* {_WRITE}",
-    "worker": f"~sb:b:* ~sb:users ~sb:refs &sb:feed {_WRITE} +publish",
+    "worker": f"~sb:b:* ~sb:users ~sb:refs ~sb:view ~sb:boards &sb:feed {_WRITE} +publish",
     "leaderboard_svc": f"{_VIEW} {_READ} {_RUN_ON_VIEW}",
+    "admin_svc": f"{_VIEW} {_READ} {_RUN_ON_VIEW}",
     "stream_svc": f"{_VIEW} %R~sb:deny:* &sb:feed {_READ} +subscribe +unsubscribe {_RUN_ON_VIEW}",
 }
 

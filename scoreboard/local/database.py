@@ -1,6 +1,6 @@
-"""Makes the roles and the database of a mesh; safe to repeat.
+"""Makes the roles, the database and the operator's client of a mesh; safe to repeat.
 
-What stands inside the database (tables, rights) comes from migrations/, run by board.migrate as the owner.
+What else stands inside the database (tables, rights) comes from migrations/, run by board.migrate as the owner.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
-from scoreboard.local.accounts import ACCOUNTS, OWNER
+from scoreboard.local.accounts import ACCOUNTS, OPERATOR, OWNER
+
+ADMIN = 3  # clients.role
 
 
 def make_roles(superuser_url: str, passwords: Mapping[str, str]) -> None:
@@ -36,6 +38,16 @@ def make_database(superuser_url: str, name: str, template: str = "template0") ->
         for account in ACCOUNTS:
             grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")
             connection.execute(grant.format(sql.Identifier(name), sql.Identifier(account)))
+
+
+def make_operator(owner_url: str, stored_secret: str) -> None:
+    """Make the client by which the command line operates the mesh, or give it its secret and role again."""
+    with psycopg.connect(owner_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO clients (client_id, secret_hash, role, actions) VALUES (%s, %s, %s, '{}')"
+            " ON CONFLICT (client_id) DO UPDATE SET secret_hash = EXCLUDED.secret_hash, role = EXCLUDED.role",
+            [OPERATOR, stored_secret, ADMIN],
+        )
 
 
 def drop_database(superuser_url: str, name: str) -> None:

@@ -23,7 +23,7 @@ CATALOGUE = services.TREE / "scoreboard.toml"
 
 
 async def prepare_database(wiring: Wiring) -> list[str]:
-    """Make roles, database and tables and apply the catalogue; return what was done, a line each.
+    """Make roles, database, tables, the operator's client and the first catalogue; return what was done, a line each.
 
     Raises Trouble when Postgres or the catalogue refuses.
     """
@@ -31,24 +31,33 @@ async def prepare_database(wiring: Wiring) -> list[str]:
         await asyncio.to_thread(_migrate, wiring)
     except psycopg.Error as error:
         raise Trouble(f"The database could not be prepared: {error}", "Its log is logs/postgres.log.") from error
-    return await _apply_catalogue(wiring)
+    return await apply_first_catalogue(wiring.postgres(accounts.OWNER)["SCOREBOARD_POSTGRES_URL"])
 
 
 def _migrate(wiring: Wiring) -> None:
     from board import migrate
+    from mesh.client_secret import secret_hash
 
     superuser = wiring.postgres(SUPERUSER)["SCOREBOARD_POSTGRES_URL"].rsplit("/", 1)[0] + "/postgres"
     database.make_roles(superuser, wiring.secrets.postgres)
     database.make_database(superuser, DATABASE)
-    migrate.migrate(wiring.postgres(accounts.OWNER)["SCOREBOARD_POSTGRES_URL"])
+    owner = wiring.postgres(accounts.OWNER)["SCOREBOARD_POSTGRES_URL"]
+    migrate.migrate(owner)
+    database.make_operator(owner, secret_hash(wiring.secrets.operator))
 
 
-async def _apply_catalogue(wiring: Wiring) -> list[str]:
+async def apply_first_catalogue(url: str) -> list[str]:
+    """Apply the tree's catalogue to a database that has none; return what that changed, a line each.
+
+    url: of the database, as its owner. Raises Trouble when the file cannot be applied.
+    """
     from board.catalogue import CatalogueError
-    from board.catalogue_store import apply_catalogue
+    from board.catalogue_store import apply_catalogue, load_catalogue
 
-    connection = await asyncpg.connect(wiring.postgres(accounts.OWNER)["SCOREBOARD_POSTGRES_URL"])
+    connection = await asyncpg.connect(url)
     try:
+        if (await load_catalogue(connection)).revision > 0:
+            return []  # what an operator applied since is not undone by the next start
         applied = await apply_catalogue(connection, CATALOGUE.read_text())
     except (CatalogueError, OSError) as error:
         raise Trouble(f"{CATALOGUE} cannot be applied: {error}", "Mend the file, then start again.") from error

@@ -7,17 +7,55 @@ import ipaddress
 import json
 import math
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from string import Template
 
 from scoreboard.local.local_replies import lua_sentences, mappers
+from scoreboard.local.nginx import ALIVE
+from scoreboard.local.open_files import CONNECTIONS_MAX
 
 FOLDER = Path(__file__).parent.parent.parent / "envoy"
 SHIELD_FACTOR = 6  # looser than the exact window behind it, which counts retries as one
 LOGIN_BURST_MINUTES = 3
+STREAM_BYTES = 64 * 1024  # that wait in the gateway for a slow reader
 TOKENS_MAX = 2**32 - 1  # Envoy's buckets; whoever asks for more wants no limit
 
 _LOCALHOST = "127.0.0.1"
+#: How the gateway looks whether a service lives; a drain lasts for two looks.
+CHECK: dict[str, object] = {
+    "timeout": "1s",
+    "interval": "0.5s",
+    "no_traffic_interval": "0.5s",
+    "unhealthy_interval": "0.25s",
+    "unhealthy_threshold": 2,
+    "healthy_threshold": 1,
+}
+
+
+class Hop(StrEnum):
+    """How calls go from the gateway to a service (docs/decisions/0005-hop.md)."""
+
+    HTTP1 = "http1"  # to mesh.http1
+    GRPC = "grpc"  # over HTTP/2 to grpc.aio, as from any other caller
+
+    def port_of(self, service: str) -> str:
+        """The name of the service's port."""
+        return f"{service}-gateway" if self is Hop.HTTP1 else service
+
+    @property
+    def health_check(self) -> dict[str, object]:
+        """What says that a service lives."""
+        return {"http_health_check": {"path": "/livez"}} if self is Hop.HTTP1 else {"grpc_health_check": {}}
+
+    def protocol(self, **http2: int) -> dict[str, object]:
+        """Envoy's HttpProtocolOptions. http2: options of Http2ProtocolOptions, where it is that."""
+        http1 = {"http_protocol_options": {"enable_trailers": True}}
+        config = http1 if self is Hop.HTTP1 else {"http2_protocol_options": http2}
+        idle = {"common_http_protocol_options": {"idle_timeout": "60s"}} if self is Hop.HTTP1 else {}
+        type_url = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        options = {"@type": type_url, "explicit_http_config": config, **idle}
+        return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}
 
 
 def render(
@@ -25,23 +63,26 @@ def render(
     updates_per_minute: int,
     logins_per_minute: int,
     *,
+    hop: Hop = Hop.HTTP1,
     host: str = _LOCALHOST,
     hosts: Mapping[str, str] | None = None,
     issuer: str | None = None,
     audience: str = "scoreboard",
-    origins: tuple[str, ...] | None = None,
+    origins: tuple[str, ...] = (),
     trusted_hops: int = 0,
+    connections_max: int = CONNECTIONS_MAX,
 ) -> str:
     """Returns the configuration as text.
 
-    ports: of `gateway`, `envoy-admin`, `auth_svc`, `auth_svc-http`, `score_svc`, `leaderboard_svc`, `stream_svc` and
-    `stream_svc-http`; hosts: of the services, 127.0.0.1 by default. The two rates are a user's and an address's.
-    issuer: of tokens, by default the gateway's own address. origins: whose pages may call, by default its own.
-    trusted_hops: proxies in front whose X-Forwarded-For is believed.
+    ports: of `gateway`, `envoy-admin`, `auth_svc-http`, `stream_svc-http`, `leaderboard_svc-gateway`, and of the four
+    services the one that the hop goes to (`score_svc-gateway` or `score_svc`); of `nginx`, where there is one. hosts:
+    of the services and of `nginx`, 127.0.0.1 by default. The two rates are a user's and an address's.
+    issuer: of tokens, by default the gateway's own address. origins: whose pages may call, beside its own.
+    trusted_hops: proxies in front whose X-Forwarded-For is believed. connections_max: of clients.
     """
     own = f"http://{host}:{ports['gateway']}"
     at = {name: (hosts or {}).get(f"{name}_svc", _LOCALHOST) for name in ("auth", "score", "leaderboard", "stream")}
-    allowed = (own, own.replace(_LOCALHOST, "localhost")) if origins is None else origins
+    allowed = (own, own.replace(_LOCALHOST, "localhost"), *origins)
     reasons, errors = ((FOLDER / name).read_text() for name in ("reasons.lua", "errors.lua"))
     values: dict[str, object] = {
         "host": host,
@@ -49,6 +90,7 @@ def render(
         "admin_host": _LOCALHOST,
         "admin_port": ports["envoy-admin"],
         "trusted_hops": trusted_hops,
+        "connections_max": connections_max,
         "lua": "\n".join((reasons, lua_sentences(), errors)),
         "descriptors": base64.b64encode((FOLDER / "scoreboard.binpb").read_bytes()).decode(),
         "issuer": issuer or own,
@@ -62,15 +104,40 @@ def render(
         "shield_tokens": min(SHIELD_FACTOR * updates_per_minute, TOKENS_MAX),
         "login_burst": min(LOGIN_BURST_MINUTES * logins_per_minute, TOKENS_MAX),
         "logins_per_minute": min(logins_per_minute, TOKENS_MAX),
-        "cluster_type": "STATIC" if all(map(_is_address, at.values())) else "STRICT_DNS",
+        "cluster_type": "STATIC" if all(map(_is_address, (*at.values(), *(hosts or {}).values()))) else "STRICT_DNS",
+        "liveness": _liveness(hop),
+        "liveness_http": _liveness(Hop.HTTP1),
+        "liveness_page": [{**CHECK, "http_health_check": {"path": ALIVE, "method": "HEAD"}}],
+        "page_endpoints": _endpoints((hosts or {}).get("nginx", _LOCALHOST), ports.get("nginx")),
+        "protocol": hop.protocol(),
+        "protocol_http": Hop.HTTP1.protocol(),
+        "leaderboard_http_port": ports["leaderboard_svc-gateway"],
+        # What waits for a slow client: a connection that many share has room for all its streams.
+        "stream_protocol": hop.protocol(
+            max_concurrent_streams=100,
+            initial_stream_window_size=STREAM_BYTES,
+            initial_connection_window_size=128 * STREAM_BYTES,
+        ),
+        "stream_bytes": STREAM_BYTES,
         "auth_http_port": ports["auth_svc-http"],
         "stream_http_port": ports["stream_svc-http"],
     }
     for name, address in at.items():
-        values |= {f"{name}_host": address, f"{name}_port": ports[f"{name}_svc"]}
+        values |= {f"{name}_host": address, f"{name}_port": ports[hop.port_of(f"{name}_svc")]}
     # JSON is YAML: a value of any kind stands in its place without a thought about quoting.
     quoted = {name: json.dumps(value) for name, value in values.items()}
     return Template((FOLDER / "envoy.yaml.tmpl").read_text()).substitute(quoted)
+
+
+def _liveness(hop: Hop) -> list[dict[str, object]]:
+    return [{**CHECK, **hop.health_check}]
+
+
+def _endpoints(host: str, port: int | None) -> list[dict[str, object]]:
+    if port is None:
+        return []
+    address = {"socket_address": {"address": host, "port_value": port}}
+    return [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
 
 
 def _is_address(host: str) -> bool:

@@ -1,6 +1,7 @@
 """Keeps one program running: starts it, tells when it is ready, starts it again when it crashes.
 
-The first crash is mended at once, later ones after a growing pause; a while of steady running forgets them.
+The first crash is mended at once, later ones after a growing pause; a while of steady running forgets them. One that
+was asked to end, and did so in order (exit 0), is started again at once.
 """
 
 from __future__ import annotations
@@ -94,20 +95,29 @@ class Keeper:
             code = await self._running.ended()
             if self._stopping:
                 return
-            crashes = 1 if loop.time() - started > STEADY_S else crashes + 1
+            if code == 0 and self._was_ready:
+                crashes = 0  # somebody asked it to end, as in a rolling restart
+            elif loop.time() - started > STEADY_S:
+                crashes = 1
+            else:
+                crashes += 1
             if not self._was_ready and crashes >= STARTING_CRASHES_MAX:
                 raise self._running.trouble(f"{self.program.name} ended with code {code} while starting")
             pause_s = backoff_s(crashes)
             soon = f"in {pause_s:g} s" if pause_s else "now"
             self._say(f"{self.program.name} ended with code {code}; it is started again {soon}")
             await asyncio.sleep(pause_s)
-            await self._start_again()
+            while not await self._is_started():
+                crashes += 1
+                await asyncio.sleep(backoff_s(crashes + 1))
 
-    async def _start_again(self) -> None:
+    async def _is_started(self) -> bool:
         try:
             await self._start()
-        except Trouble as trouble:  # no room or no process to be had: the old one stays ended, and we try again
+        except Trouble as trouble:  # no room, no folder or no process to be had: we try again
             self._say(str(trouble))
+            return False
+        return True
 
 
 def _rotate(log: Path) -> None:

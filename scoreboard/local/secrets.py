@@ -16,23 +16,37 @@ from scoreboard.local.postgres import SUPERUSER
 from scoreboard.local.trouble import Trouble
 
 MASTER_KEY_BYTES = 32  # as long as the SHA-256 that HKDF and HMAC are built on
+OPERATOR_SECRET_BYTES = 32  # as mesh/client_secret.py makes them
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """Passwords by account, one set a server. erlang_cookie: lets rabbitmqctl into the node."""
+    """Passwords by account, one set a server. erlang_cookie: lets rabbitmqctl into the node.
+
+    operator: of the trusted client accounts.OPERATOR, by which the command line comes to AdminService.
+    """
 
     postgres: dict[str, str]
     redis: dict[str, str]
     rabbitmq: dict[str, str]
     erlang_cookie: str
+    operator: str
 
 
 def load(data: Path) -> Secrets:
     """Return the mesh's secrets, made when they are not there. Raises Trouble for a file that is damaged."""
-    return _load_or_make(data / "secrets.json", _make, lambda values: Secrets(**values))
+    path = data / "secrets.json"
+    known = _load_or_make(path, _make, lambda values: values)
+    try:
+        whole = _completed(known)
+        found = Secrets(**whole)
+    except (KeyError, TypeError) as error:
+        raise _damaged(path) from error
+    if whole != known:
+        _write(path, whole)
+    return found
 
 
 def master_keys_file(data: Path) -> Path:
@@ -44,24 +58,45 @@ def master_keys_file(data: Path) -> Path:
 
 def _load_or_make(path: Path, make: Callable[[], dict[str, Any]], read: Callable[[dict[str, Any]], T]) -> T:
     if not path.exists():
-        write_private(path, json.dumps(make(), indent=2) + "\n")
+        _write(path, make())
     try:
         return read(json.loads(path.read_text()))
     except (ValueError, KeyError, TypeError) as error:
-        cure = "Restore it from a copy; without it this data folder's sessions and servers cannot be opened."
-        raise Trouble(f"{path} is damaged.", cure) from error
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> Trouble:
+    cure = "Restore it from a copy; without it this data folder's sessions and servers cannot be opened."
+    return Trouble(f"{path} is damaged.", cure)
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    write_private(path, json.dumps(values, indent=2) + "\n")
 
 
 def _make() -> dict[str, Any]:
-    def passwords(accounts: tuple[str, ...]) -> dict[str, str]:
-        return {account: secrets.token_urlsafe(24) for account in accounts}
-
     return {
-        "postgres": passwords((SUPERUSER, *ACCOUNTS)),
-        "redis": passwords(ACCOUNTS),
-        "rabbitmq": passwords(BROKER_ACCOUNTS),
+        "postgres": _passwords((SUPERUSER, *ACCOUNTS)),
+        "redis": _passwords(ACCOUNTS),
+        "rabbitmq": _passwords(BROKER_ACCOUNTS),
         "erlang_cookie": secrets.token_hex(24),
+        "operator": secrets.token_urlsafe(OPERATOR_SECRET_BYTES),
     }
+
+
+def _completed(known: dict[str, Any]) -> dict[str, Any]:
+    """Return what a data folder keeps, with what an older version had no need of."""
+    # Never the superuser's password: that one is set when Postgres' folder is made, and by nothing else.
+    made = {"postgres": _passwords(ACCOUNTS), "redis": _passwords(ACCOUNTS), "rabbitmq": _passwords(BROKER_ACCOUNTS)}
+    return {
+        "operator": secrets.token_urlsafe(OPERATOR_SECRET_BYTES),
+        **known,
+        **{server: {**passwords, **known[server]} for server, passwords in made.items()},
+    }
+
+
+def _passwords(accounts: tuple[str, ...]) -> dict[str, str]:
+    return {account: secrets.token_urlsafe(24) for account in accounts}
 
 
 def _make_master_keys() -> dict[str, Any]:

@@ -25,7 +25,7 @@ ERLANG_FLAGS = "+sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false -kerne
 
 ENVOY_ACTIVE = "http.edge.downstream_rq_active"
 ENVOY_DRAIN_S = 1.0  # answers say `connection: close` for so long, then the listeners close
-ENVOY_DRAIN_LIMIT_S = 1.5  # streams never end by themselves
+ENVOY_DRAIN_LIMIT_S = 5.0  # the longest that a call takes; stream_svc ends the streams meanwhile
 
 
 def redis(folder: Path, port: int, passwords: Mapping[str, str]) -> Program:
@@ -97,7 +97,7 @@ def rabbitmq(
         argv=(str(RABBITMQ_SCRIPT),),
         port=ports["rabbitmq"],
         is_ready=partial(probe.amqp, ports["rabbitmq"]),
-        environment=_rabbitmq_environment(home, ports),
+        environment=rabbitmq_environment(home, ports),
         folder=home,
         stop_grace_s=20.0,
     )
@@ -111,6 +111,9 @@ def _rabbitmq_conf(home: Path, ports: Mapping[str, int]) -> str:
         "log.file = false",
         # Quorum queues write ahead into files of up to this size; 512 MB by default is a server's figure.
         "raft.wal_max_size_bytes = 33554432",
+        # Jobs are held while Postgres is away. By default 30 minutes of that end the channel, which counts as one of
+        # the five deliveries that a job has: here a year does (in ms).
+        "consumer_timeout = 31536000000",
     ]
     if "rabbitmq-management" in ports:
         lines += [
@@ -120,7 +123,8 @@ def _rabbitmq_conf(home: Path, ports: Mapping[str, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rabbitmq_environment(home: Path, ports: Mapping[str, int]) -> dict[str, str]:
+def rabbitmq_environment(home: Path, ports: Mapping[str, int]) -> dict[str, str]:
+    """The environment of the node in this folder, by which its tools find it too."""
     return {
         "HOME": str(home),
         "ERL_EPMD_PORT": str(ports["rabbitmq-epmd"]),
@@ -148,7 +152,7 @@ def envoy(folder: Path, configuration: str, port: int, admin_port: int) -> Progr
     home.mkdir(mode=0o700, exist_ok=True)
     write_private(home / "envoy.yaml", configuration)
     flags = [
-        "--use-dynamic-base-id",
+        "--disable-hot-restart",  # it would leave shared memory behind
         "--log-level",
         "warning",
         "--concurrency",

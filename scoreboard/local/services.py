@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +18,13 @@ from scoreboard.local.state import DATABASE, VHOST
 from scoreboard.local.trouble import Trouble
 
 TREE = Path(scoreboard.__file__).resolve().parent.parent
+STOP_GRACE_S = 15.0  # over drain_s and twice stop_grace_s: of streams or the batch in hand, then of calls
+ORIGINS = "SCOREBOARD_ORIGINS"
+#: What a local mesh hands on from the environment of `scoreboard up`; it has no options of its own for these.
+HANDED_ON = ("SCOREBOARD_AUTH_EXCHANGE_ISSUERS", ORIGINS)
+EVERYONE = 20_000  # streams of one address: here all clients have the same
+#: What the gateway calls; NAME-gateway is the port that it uses.
+BEHIND_GATEWAY = ("auth_svc", "score_svc", "leaderboard_svc", "stream_svc")
 WORKERS = 2  # the fewest that show that order and uniqueness do not rest on there being one
 
 
@@ -71,25 +80,43 @@ def worker_names() -> list[str]:
 
 def port_names() -> list[str]:
     """Name every port that the services listen on."""
-    names = ["auth_svc", "auth_svc-http", "score_svc", "leaderboard_svc", "stream_svc", "stream_svc-http"]
-    return names + worker_names()
+    behind = [f"{name}{suffix}" for name in BEHIND_GATEWAY for suffix in ("", "-gateway")]
+    return [*behind, "auth_svc-http", "stream_svc-http", "admin_svc", *worker_names()]
 
 
 def programs(wiring: Wiring) -> list[Program]:
     """Return the services and the workers. Raises Trouble when this is not a checkout."""
     if not (TREE / "worker").is_dir():
         raise Trouble(f"The services are not in {TREE}.", "Run scoreboard up in a checkout, after make setup.")
-    services = [_auth(wiring), _score(wiring), _leaderboard(wiring), _stream(wiring)]
+    services = [_auth(wiring), _score(wiring), _leaderboard(wiring), _stream(wiring), _admin(wiring)]
     return services + [_worker(wiring, name) for name in worker_names()]
+
+
+def origins() -> tuple[str, ...]:
+    """Return whose pages may call, beside the gateway's own. Raises Trouble when the variable is no list of them."""
+    try:
+        listed = json.loads(os.environ.get(ORIGINS, "[]"))
+    except ValueError:
+        listed = None
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise Trouble(f"{ORIGINS} is no list of origins.", f"""Write it so: {ORIGINS}='["https://game.example"]'.""")
+    return tuple(listed)
+
+
+def _handed_on() -> dict[str, str]:
+    return {name: os.environ[name] for name in HANDED_ON if name in os.environ}
 
 
 def _auth(wiring: Wiring) -> Program:
     environment = {
+        **_handed_on(),
         **wiring.postgres("auth_svc"),
         **wiring.redis("auth_svc"),
+        **wiring.rabbitmq("auth_svc"),
         **wiring.tokens(),
         **wiring.master(),
         "SCOREBOARD_AUTH_PORT": str(wiring.ports["auth_svc"]),
+        "SCOREBOARD_AUTH_GATEWAY_PORT": str(wiring.ports["auth_svc-gateway"]),
         "SCOREBOARD_AUTH_HTTP_PORT": str(wiring.ports["auth_svc-http"]),
         "SCOREBOARD_LOGINS_PER_MINUTE": str(wiring.limits.logins_per_minute),
     }
@@ -104,6 +131,7 @@ def _score(wiring: Wiring) -> Program:
         **wiring.tokens(),
         **wiring.master(),
         "SCOREBOARD_SCORE_PORT": str(wiring.ports["score_svc"]),
+        "SCOREBOARD_SCORE_GATEWAY_PORT": str(wiring.ports["score_svc-gateway"]),
         "SCOREBOARD_UPDATES_PER_MINUTE": str(wiring.limits.updates_per_minute),
     }
     return _service("score_svc", "score_svc", "scoreboard.v1.ScoreService", environment, wiring)
@@ -114,19 +142,34 @@ def _leaderboard(wiring: Wiring) -> Program:
         **wiring.postgres("leaderboard_svc"),
         **wiring.redis("leaderboard_svc"),
         "SCOREBOARD_LEADERBOARD_PORT": str(wiring.ports["leaderboard_svc"]),
+        "SCOREBOARD_LEADERBOARD_GATEWAY_PORT": str(wiring.ports["leaderboard_svc-gateway"]),
     }
     return _service("leaderboard_svc", "leaderboard_svc", "scoreboard.v1.LeaderboardService", environment, wiring)
 
 
 def _stream(wiring: Wiring) -> Program:
     environment = {
+        **_handed_on(),
         **wiring.postgres("stream_svc"),
         **wiring.redis("stream_svc"),
         **wiring.tokens(),
         "SCOREBOARD_STREAM_PORT": str(wiring.ports["stream_svc"]),
+        "SCOREBOARD_STREAM_GATEWAY_PORT": str(wiring.ports["stream_svc-gateway"]),
         "SCOREBOARD_STREAM_HTTP_PORT": str(wiring.ports["stream_svc-http"]),
+        "SCOREBOARD_STREAM_PER_ADDRESS_MAX": str(EVERYONE),
     }
     return _service("stream_svc", "stream_svc", "scoreboard.v1.StreamService", environment, wiring)
+
+
+def _admin(wiring: Wiring) -> Program:
+    environment = {
+        **wiring.postgres("admin_svc"),
+        **wiring.redis("admin_svc"),
+        **wiring.rabbitmq("admin_svc"),
+        **wiring.tokens(),
+        "SCOREBOARD_ADMIN_PORT": str(wiring.ports["admin_svc"]),
+    }
+    return _service("admin_svc", "admin_svc", "scoreboard.v1.AdminService", environment, wiring)
 
 
 def _worker(wiring: Wiring, name: str) -> Program:
@@ -148,4 +191,5 @@ def _service(name: str, module: str, health_name: str, environment: Mapping[str,
         is_ready=partial(probe.grpc_health, port, health_name),
         environment=environment,
         folder=TREE,
+        stop_grace_s=STOP_GRACE_S,
     )

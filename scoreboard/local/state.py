@@ -62,6 +62,12 @@ class MeshState:
     ports: dict[str, int]
     processes: tuple[Process, ...] = field(default=())
 
+    @property
+    def admin(self) -> str | None:
+        """AdminService's address; None in a mesh that an older version started."""
+        port = self.ports.get("admin_svc")
+        return None if port is None else f"http://127.0.0.1:{port}"
+
     def running(self) -> list[Process]:
         """Return the processes that live."""
         return [process for process in self.processes if process.find() is not None]

@@ -19,6 +19,8 @@ from scoreboard.local import (
     first_start,
     gateway,
     leftovers,
+    nginx,
+    open_files,
     ports,
     postgres,
     secrets,
@@ -26,13 +28,14 @@ from scoreboard.local import (
     services,
     state,
 )
+from scoreboard.local.gateway import Hop
 from scoreboard.local.keeper import Keeper
 from scoreboard.local.program import Program
 from scoreboard.local.services import Limits, Wiring
 from scoreboard.local.state import MeshState, Process
 from scoreboard.local.trouble import Trouble
 
-SERVERS = ("postgres", "redis", "rabbitmq", "rabbitmq-epmd", "rabbitmq-dist", "envoy-admin")
+SERVERS = ("postgres", "redis", "rabbitmq", "rabbitmq-epmd", "rabbitmq-dist", "nginx", "envoy-admin")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Options:
     data: Path
     port: int
     limits: Limits
+    hop: Hop = Hop.HTTP1
 
 
 class Supervisor:
@@ -54,6 +58,7 @@ class Supervisor:
         self._keepers: dict[str, Keeper] = {}
         self._state: MeshState | None = None  # written by this object alone, on the event loop
         self._ports = ports.Ports()
+        self._files = 0  # that a child may have open
 
     async def start(self) -> None:
         """Start everything and wait until the mesh is ready. The caller holds the folder's lock.
@@ -61,6 +66,7 @@ class Supervisor:
         Raises Trouble with a sentence and a cure.
         """
         began = time.monotonic()
+        self._files = open_files.allow_many()
         await self._clear_leftovers()
         self._take_ports()
         url = f"http://127.0.0.1:{self._options.port}"
@@ -76,14 +82,15 @@ class Supervisor:
         self._write()
 
     async def stop(self) -> None:
-        """End the mesh: first the way in, then services, workers, servers. Also ends half a start."""
+        """End the mesh: first the way in and the streams, then services, workers, servers. Also ends half a start."""
         if self._state is not None:
             self._state = replace(self._state, phase="stopping")
             self._write()
         workers = services.worker_names()
         late = [name for name in ("postgres", "redis", "rabbitmq") if name in self._keepers]
-        others = [name for name in self._keepers if name.endswith("_svc")]
-        for names in (["envoy"], others, workers, late, ["rabbitmq-epmd"]):
+        others = [name for name in self._keepers if name.endswith("_svc") and name != "stream_svc"]
+        # Streams never end by themselves: stream_svc tells them to, while the gateway still stands to pass it on.
+        for names in (["envoy", "stream_svc"], ["nginx", *others], workers, late, ["rabbitmq-epmd"]):
             await asyncio.gather(*(self._keepers[name].stop() for name in names if name in self._keepers))
         self._ports.release_all()
         if self._state is not None:
@@ -113,6 +120,7 @@ class Supervisor:
             self._start_postgres(wiring, database),
             self._start_redis(wiring, view),
             self._start_rabbitmq(wiring, queue),
+            self._begin(nginx.nginx(self._data, wiring.ports["nginx"])),
             self._start_auth_and_gateway(auth, wiring, (database, view)),
             *(self._begin(program, (database, view)) for program in readers),
             *(self._begin(program, (database, view, queue)) for program in movers),
@@ -144,7 +152,14 @@ class Supervisor:
         await self._begin(auth, after)  # Envoy fetches its keys when it starts
         self._ports.release("envoy-admin")
         self._ports.release("gateway")
-        configuration = gateway.render(wiring.ports, wiring.limits.updates_per_minute, wiring.limits.logins_per_minute)
+        configuration = gateway.render(
+            wiring.ports,
+            wiring.limits.updates_per_minute,
+            wiring.limits.logins_per_minute,
+            hop=self._options.hop,
+            origins=services.origins(),
+            connections_max=open_files.connections(self._files),
+        )
         port, admin_port = wiring.ports["gateway"], wiring.ports["envoy-admin"]
         await self._begin(servers.envoy(self._data, configuration, port, admin_port))
 
@@ -152,7 +167,7 @@ class Supervisor:
         for event in after:
             await event.wait()
         began = time.monotonic()
-        for name in (program.name, f"{program.name}-http"):
+        for name in (program.name, f"{program.name}-http", f"{program.name}-gateway"):
             self._ports.release(name)
         keeper = Keeper(program, self._data / "logs", self._note, self._say)
         self._keepers[program.name] = keeper

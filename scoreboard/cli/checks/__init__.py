@@ -1,0 +1,1 @@
+"""The checks of `scoreboard doctor`, a module for each thing that is looked at."""
