@@ -1,98 +1,80 @@
-"""Measures what an operation costs: µs of CPU, summed over all processes of the mesh, the load generator's left out.
+"""Measures what Scoreboard costs and how fast it is: `make bench`, or `make bench CASE=unary`."""
 
-    .venv/bin/python -m bench [unary] [batch] [top]
-
-Starts a mesh of its own, warms up, repeats, and prints the median with the spread (lowest to highest). Wall rates and
-latencies are those of this machine with the load generator on it.
-"""
+from __future__ import annotations
 
 import asyncio
-import json
-import platform
-import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import Annotated
 
+import typer
 from rich.console import Console
-from rich.table import Table
 
-from bench import load
-from bench.mesh import Mesh, mesh
+from bench import figure
+from bench.cases import backlog, fanout, growth, memory, reads, start, updates, watching
+from bench.figure import Figure
+from bench.stage import Stage
 
-REPEATS = 3
-PLAYERS = 64
-BATCH_SIZE = 100
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One repeat of a case."""
-
-    cpu_us: dict[str, float]
-    per_second: float
-    p50_ms: float
-    p99_ms: float
-
-
-Case = Callable[[int], Awaitable[load.Answers]]
-
-
-async def measure(target: Mesh, case: Case, count: int) -> list[Figure]:
-    """Runs a case once to warm up and then `REPEATS` times."""
-    await case(max(1, count // 4))
-    figures = []
-    for _ in range(REPEATS):
-        before = target.cpu_s()
-        answers = await case(count)
-        after = target.cpu_s()
-        cpu_us = {name: (after[name] - before[name]) / answers.operations * 1e6 for name in after}
-        p50, p99 = (answers.latencies_ms[int(share * len(answers.latencies_ms))] for share in (0.50, 0.99))
-        figures.append(Figure(cpu_us, answers.operations / answers.wall_s, p50, p99))
-    return figures
+CASES: dict[str, Callable[[Stage], Awaitable[list[Figure]]]] = {
+    "empty": updates.empty,
+    "unary": updates.unary,
+    "unary512": updates.unary512,
+    "json": updates.json,
+    "batch": updates.batch,
+    "top": reads.top,
+    "top_json": reads.top_json,
+    "rank": reads.rank,
+    "players": growth.players,  # after rank, in whose mesh it moves the players
+    "screen": watching.screen,
+    "watched": watching.watched,
+    "boards": growth.boards,
+    "months": growth.months,
+    "memory": memory.memory,
+    "backlog": backlog.backlog,
+    "start": start.start,
+    "fanout": fanout.fanout,
+    "fanout10k": fanout.fanout10k,
+    "pushes": fanout.pushes,
+}
 
 
-async def run(wanted: list[str]) -> None:
-    """Runs the wanted cases, all by default, and prints a row each."""
-    table = Table("case", "CPU µs/op", "spread", "ops/s", "p50 ms", "p99 ms", "by process")
-    with mesh() as target:
-        sessions = await load.sign_up(target.gateway, PLAYERS)
-        created = json.loads(target.scoreboard("clients", "create", "bench", "--rate", "100000", "--json"))
-        token = await load.client_token(target.gateway, created["client_id"], created["client_secret"])
-        channels = load.channels(target.gateway)
-        user_ids = [session.user_id for session in sessions]
-        cases: dict[str, tuple[Case, int]] = {
-            "unary": (lambda n: load.drive(load.updates(channels, sessions, n), 64), 8_000),
-            "batch": (lambda n: load.drive(load.batches(channels, token, user_ids, n, BATCH_SIZE), 8), 400),
-            "top": (lambda n: load.drive(load.tops(channels, n), 64), 10_000),
-        }
-        # Unary first: the board of the reads needs players with points.
-        for name, (case, count) in cases.items():
-            if wanted and name not in wanted and name != "unary":
-                continue
-            _add(table, name, await measure(target, case, count))
-        await asyncio.gather(*(channel.close() for channel in channels))
-    console = Console(width=160)
-    console.print(f"{time.strftime('%Y-%m-%d')} · {platform.machine()} · Python {platform.python_version()}")
-    console.print(table)
+def main(
+    cases: Annotated[
+        list[str] | None, typer.Argument(help=f"Of {', '.join(CASES)}.", show_default="all", metavar="[CASE]...")
+    ] = None,
+    save: Annotated[bool, typer.Option(help="Write bench/results/latest.json and docs/performance.md.")] = True,
+) -> None:
+    """Measure CPU per operation over all processes of a mesh of its own; the load generator's is left out.
+
+    Each case warms up and is repeated; shown are the median and the spread (lowest to highest). Exit 1 when a goal is
+    missed.
+    """
+    wanted = [name for name in CASES if not cases or name in cases]
+    if unknown := [name for name in cases or [] if name not in CASES]:
+        raise typer.BadParameter(f"there is no case {unknown[0]!r}: they are {', '.join(CASES)}")
+    figures = asyncio.run(measure(wanted, save))
+    raise typer.Exit(any(one.is_met is False for one in figures))
 
 
-def _add(table: Table, name: str, figures: list[Figure]) -> None:
-    totals = [sum(figure.cpu_us.values()) for figure in figures]
-    parts = {part: statistics.median(figure.cpu_us[part] for figure in figures) for part in figures[0].cpu_us}
-    by_process = ", ".join(f"{part} {cost:.0f}" for part, cost in parts.items() if cost >= 1)
-    medians = [
-        statistics.median(values) for values in zip(*((f.per_second, f.p50_ms, f.p99_ms) for f in figures), strict=True)
-    ]
-    table.add_row(
-        name,
-        f"{statistics.median(totals):.0f}",
-        f"{min(totals):.0f} to {max(totals):.0f}",
-        *(f"{value:,.0f}" if value > 100 else f"{value:.1f}" for value in medians),
-        by_process,
-    )
+async def measure(wanted: list[str], save: bool) -> list[Figure]:
+    """Runs the cases one after the other, and shows and keeps what each found as it ends."""
+    console = Console(width=180)
+    console.print(f"{figure.machine()}; {len(wanted)} cases")
+    found: list[Figure] = []
+    started = time.monotonic()
+    with Stage() as stage:
+        for name in wanted:
+            began = time.monotonic()
+            with console.status(f"{name}: {(CASES[name].__doc__ or '').strip()}"):
+                new = await CASES[name](stage)
+            console.print(figure.table(new), f"{name}: {time.monotonic() - began:.0f} s")
+            if save:
+                figure.save(new, time.strftime("%Y-%m-%d"))
+                figure.write_page()
+            found += new
+    console.print(f"all: {(time.monotonic() - started) / 60:.1f} min")
+    return found
 
 
 if __name__ == "__main__":
-    asyncio.run(run(sys.argv[1:]))
+    typer.run(main)
