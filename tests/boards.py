@@ -82,6 +82,11 @@ async def put_entries(world: World, entries: Sequence[Entry]) -> None:
     )
 
 
+async def empty(world: World) -> None:
+    """Takes all players and entries from Postgres, where nothing else is of them; the next player is number 1."""
+    await world.owner.execute("DELETE FROM board_entries; DELETE FROM users; ALTER TABLE users ALTER id RESTART")
+
+
 def row(
     user: str,
     ref: int,
@@ -116,9 +121,8 @@ async def apply_rows(
         changes = [r.change for r in rows if r.update_id in added and r.outcome is Outcome.APPLIED]
         closes_at = {period.board: period.closes_at for period in stored}
         assert boards_touched(boards, changes) <= closes_at.keys()
-        entries = await ledger.put_entries(conn, fold(boards, changes, applied_at=applied_at, closes_at=closes_at))
-        await ledger.copy_scores(conn, [entry for entry in entries if entry.board == world.all])
-        return entries
+        folded = fold(boards, changes, applied_at=applied_at, closes_at=closes_at)
+        return await ledger.put_entries(conn, folded, world.all.board_id)
 
 
 def random_rows(source: random.Random, refs: Sequence[int], count: int, first: datetime = START) -> list[LedgerRow]:

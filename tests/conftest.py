@@ -7,20 +7,88 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis.asyncio
+from xdist.scheduler import LoadScopeScheduling
 
 from scoreboard.local import database as databases
-from tests import servers, waiting
+from scoreboard.local import ports
+from tests import hop, servers, sizes, waiting
+from tests.fault.process import Rabbitmq
+from tests.fault.timeline import Timeline
 from tests.servers import Database, PostgresServer, RabbitmqServer, RedisServer, Vhost
 
-assert waiting.SCALE > 0, "SCOREBOARD_TEST_TIMEOUT_SCALE: a factor above 0"  # read before the next line
+SHM = Path("/dev/shm")
+SHM_BYTES_MIN = 4 * 2**30
+
+assert waiting.SCALE > 0, "SCOREBOARD_TEST_TIMEOUT_SCALE: a factor above 0"  # read before the next lines
+assert sizes.SOAK in (False, True)
+assert hop.HOP
 # A developer's settings must not reach the tests, nor the programs that they start.
 for _name in [name for name in os.environ if name.startswith("SCOREBOARD_")]:
     del os.environ[_name]
+
+
+# Apart from those that meshes take, and of each test process its own: a port that waits for its server looks free.
+_width = 1_500
+ports.FIRST_PORT = 9_000 + _width * (os.environ.get("PYTEST_XDIST_WORKER") == "gw1")
+ports.LAST_PORT = ports.FIRST_PORT + _width - 1
+
+if not sizes.SOAK and SHM.is_dir() and shutil.disk_usage(SHM).free > SHM_BYTES_MIN:
+    # A database, a vhost and a folder a test: in memory they cost a third less. The full sizes are shown on a disk.
+    tempfile.tempdir = str(SHM)
+
+#: Files whose tests share what takes long to start, by where they are. Of two names that fit, the longer one counts.
+SHARED = {
+    "tests/e2e": "the mesh",
+    "tests/e2e/test_error_table.py": "the gateway",
+    "tests/e2e/test_gateway.py": "the gateway",
+    "tests/e2e/test_gateway_alone.py": "a gateway",
+    "tests/e2e/test_hostile_requests.py": "the gateway",
+    "tests/e2e/test_key_rotation.py": "a deployment",
+    "tests/e2e/test_readme.py": "the README's mesh",
+    "tests/fault": "the broker that may break",
+    "tests/integration/test_rabbitmq.py": "the broker that may break",
+}
+#: What takes longest begins first, so that both processes end at about the same time.
+LONGEST = (
+    *dict.fromkeys(SHARED.values()),
+    "tests/web/test_live_board.py",  # at a mesh of its own
+    "tests/integration/test_supervisor.py",
+    "tests/integration/test_worker.py",
+)
+
+
+def group_of(nodeid: str) -> str:
+    """Returns the group of tests that stay in one process: what they share, and else their file."""
+    file = nodeid.partition("::")[0]
+    fitting = [place for place in SHARED if file.startswith(place)]
+    return SHARED[max(fitting, key=len)] if fitting else file
+
+
+class ByServers(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Shares out groups of tests, instead of modules and classes, among pytest-xdist's processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
+    """Is asked by pytest-xdist. (Its own --dist loadgroup does not know pytest 9.2's node ids.)"""
+    config.option.loadscopereorder = False
+    return ByServers(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts the longest groups first where processes share out the work."""
+    if hasattr(config, "workerinput"):
+        places = {group: place for place, group in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(group_of(item.nodeid), len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -32,15 +100,32 @@ def servers_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+#: The fixtures of the run's servers, and what starts each.
+START: Mapping[str, Callable[[Path], Coroutine[Any, Any, PostgresServer | RedisServer | RabbitmqServer]]] = {
+    "postgres_server": servers.start_postgres,
+    "redis_server": servers.start_redis,
+    "rabbitmq_server": servers.start_rabbitmq,
+}
+
+
 @pytest.fixture(scope="session")
-async def postgres_server(servers_folder: Path) -> AsyncIterator[PostgresServer]:
-    """The run's Postgres with every account's role."""
-    server = await servers.start_postgres(servers_folder)
+async def started(request: pytest.FixtureRequest, servers_folder: Path) -> AsyncIterator[dict[str, Any]]:
+    """The servers that some test of this run needs, by fixture: started together, and killed together at the end."""
+    needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    starts = {name: asyncio.create_task(start(servers_folder)) for name, start in START.items() if name in needed}
+    await asyncio.wait(starts.values())
     try:
-        await asyncio.to_thread(databases.make_roles, server.url(), servers.PASSWORDS)
-        yield server
+        yield {name: start.result() for name, start in starts.items()}
     finally:
-        await server.running.kill()
+        await asyncio.gather(*(start.result().kill() for start in starts.values() if start.exception() is None))
+
+
+@pytest.fixture(scope="session")
+async def postgres_server(started: dict[str, Any]) -> PostgresServer:
+    """The run's Postgres with every account's role."""
+    server: PostgresServer = started["postgres_server"]
+    await asyncio.to_thread(databases.make_roles, server.url(), servers.PASSWORDS)
+    return server
 
 
 @pytest.fixture(scope="session")
@@ -55,20 +140,33 @@ async def template_database(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture(scope="session")
-async def redis_server(servers_folder: Path) -> AsyncIterator[RedisServer]:
+def redis_server(started: dict[str, Any]) -> RedisServer:
     """The run's Redis; use `redis_view` for an empty one."""
-    server = await servers.start_redis(servers_folder)
-    yield server
-    await server.running.kill()
+    server: RedisServer = started["redis_server"]
+    return server
 
 
 @pytest.fixture(scope="session")
-async def rabbitmq_server(servers_folder: Path) -> AsyncIterator[RabbitmqServer]:
+def rabbitmq_server(started: dict[str, Any]) -> RabbitmqServer:
     """The run's RabbitMQ."""
-    server = await servers.start_rabbitmq(servers_folder)
-    yield server
-    await server.running.kill()
-    await server.epmd.kill()
+    server: RabbitmqServer = started["rabbitmq_server"]
+    return server
+
+
+@pytest.fixture(scope="session")
+def timeline() -> Timeline:
+    """What happens to servers and services that tests may break."""
+    return Timeline()
+
+
+@pytest.fixture(scope="session")
+async def breakable_rabbitmq(servers_folder: Path, timeline: Timeline) -> AsyncIterator[Rabbitmq]:
+    """A RabbitMQ that tests may kill and freeze, and leave running."""
+    folder = servers_folder / "breakable"
+    folder.mkdir()
+    broker = Rabbitmq(await servers.start_rabbitmq(folder), timeline)
+    yield broker
+    await broker.end()
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ class Issuer:
     keys: MasterKeys
     private: ec.EllipticCurvePrivateKey
 
-    def token(self, subject: str, *, sid: str = "", role: str = "player", scope: str = SCOPE) -> str:
+    def token(self, subject: str, *, sid: str = "", role: str = "player", scope: str = SCOPE, life_s: int = 600) -> str:
         now = int(time.time())
         claims = {
             "iss": ISSUER,
@@ -60,7 +60,7 @@ class Issuer:
             "scope": scope,
             "role": role,
             "iat": now,
-            "exp": now + 600,
+            "exp": now + life_s,
             "jti": secrets.token_hex(8),
         }
         return jwt.encode(claims, self.private, "ES256", headers={"typ": "at+jwt", "kid": KID})
@@ -124,16 +124,25 @@ class Scoring:
         return Player(client_id, "", self.issuer.token(client_id, role="game_server", scope="update:score"), b"")
 
     async def update(
-        self, player: Player, action_id: str = "win-round", nonce: str | None = None, **fields: Any
+        self,
+        player: Player,
+        action_id: str = "win-round",
+        nonce: str | None = None,
+        *,
+        stub: Any = None,
+        **fields: Any,
     ) -> pb.UpdateScoreResponse:
-        """Sends a signed update. Raises ScoreboardError."""
+        """Sends a signed update, by default to `self.stub`. Raises ScoreboardError."""
         text = nonce or new_nonce()
         request = pb.UpdateScoreRequest(user_id=player.user_id, action_id=action_id, nonce=text, **fields)
-        return await self.send(request, player.signed(action_id, text))
+        return await self.send(request, player.signed(action_id, text), stub)
 
-    async def send(self, request: pb.UpdateScoreRequest, metadata: Metadata) -> pb.UpdateScoreResponse:
-        """Sends any update with any metadata. Raises ScoreboardError."""
-        return await answered(self.stub.UpdateScore(request, metadata=metadata, timeout=CALL_TIMEOUT_S))
+    async def send(
+        self, request: pb.UpdateScoreRequest, metadata: Metadata, stub: Any = None
+    ) -> pb.UpdateScoreResponse:
+        """Sends any update with any metadata, by default to `self.stub`. Raises ScoreboardError."""
+        call = (stub or self.stub).UpdateScore(request, metadata=metadata, timeout=CALL_TIMEOUT_S)
+        return await answered(call)
 
     async def issue(self, player: Player, action_id: str = "win-round", **fields: Any) -> pb.IssueNonceResponse:
         """Asks for nonces. Raises ScoreboardError."""
@@ -266,7 +275,6 @@ async def scoring(
             "SCOREBOARD_AUDIENCE": AUDIENCE,
             "SCOREBOARD_MASTER_KEYS_FILE": str(keys_file),
             "SCOREBOARD_UPDATES_PER_MINUTE": "0",
-            "SCOREBOARD_DRAIN_S": "0",
         } | {f"SCOREBOARD_{name.upper()}": str(value) for name, value in settings.items()}
         world = Scoring(bench, issuer, environment, folder)
         await stack.enter_async_context(bench.workers(workers))
@@ -275,18 +283,27 @@ async def scoring(
 
 
 @asynccontextmanager
+async def own_database(postgres: PostgresServer, template: str) -> AsyncIterator[Database]:
+    """Yields a database for a whole module of tests."""
+    name = f"t_{secrets.token_hex(6)}"
+    await asyncio.to_thread(databases.make_database, postgres.url(), name, template)
+    try:
+        yield Database(postgres, name)
+    finally:
+        await asyncio.to_thread(databases.drop_database, postgres.url(), name)
+
+
+@asynccontextmanager
 async def own_part(
     postgres: PostgresServer, template: str, rabbitmq: RabbitmqServer
 ) -> AsyncIterator[tuple[Database, Vhost]]:
     """Yields a database and a vhost for a whole module of tests."""
-    name = f"t_{secrets.token_hex(6)}"
-    await asyncio.to_thread(databases.make_database, postgres.url(), name, template)
-    vhost = await servers.make_vhost(rabbitmq)
-    try:
-        yield Database(postgres, name), vhost
-    finally:
-        await servers.delete_vhost(vhost)
-        await asyncio.to_thread(databases.drop_database, postgres.url(), name)
+    async with own_database(postgres, template) as database:
+        vhost = await servers.make_vhost(rabbitmq)
+        try:
+            yield database, vhost
+        finally:
+            await servers.delete_vhost(vhost)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -43,6 +44,10 @@ class PostgresServer:
         password = SUPERUSER_PASSWORD if account == postgres.SUPERUSER else PASSWORDS[account]
         return accounts.postgres_url(account, password, self.port, database)
 
+    async def kill(self) -> None:
+        """End it."""
+        await self.running.stop()  # killed, it would leave shared memory behind
+
 
 @dataclass(frozen=True)
 class Database:
@@ -79,6 +84,10 @@ class RedisServer:
         """Return the URL of a service's ACL user, by default the one that may do all."""
         return accounts.redis_url(account, PASSWORDS[account], self.port)
 
+    async def kill(self) -> None:
+        """End it at once."""
+        await self.running.kill()
+
 
 @dataclass(frozen=True)
 class RabbitmqServer:
@@ -92,6 +101,10 @@ class RabbitmqServer:
     def url(self, account: str = accounts.OWNER, vhost: str = "scoreboard") -> str:
         """Return the URL of an account on a vhost."""
         return accounts.rabbitmq_url(account, PASSWORDS[account], self.port, vhost)
+
+    async def kill(self) -> None:
+        """End it at once, with its port mapper."""
+        await asyncio.gather(self.running.kill(), self.epmd.kill())
 
     def api(self) -> httpx.AsyncClient:
         """Return a client of the management API, as administrator."""
@@ -118,7 +131,8 @@ async def start_postgres(folder: Path) -> PostgresServer:
     """Start Postgres with every account's role."""
     ports = Ports()
     port = ports.take("postgres")
-    running = await run(postgres.postgres(folder, port, SUPERUSER_PASSWORD), ports, folder)
+    program = await asyncio.to_thread(postgres.postgres, folder, port, SUPERUSER_PASSWORD)  # it makes the data
+    running = await run(program, ports, folder)
     return PostgresServer(port, running)
 
 

@@ -16,6 +16,21 @@ from tests import servers
 TREE = Path(__file__).parent.parent
 
 
+def program(
+    module: str, health_name: str, port_setting: str, port: int, environment: Mapping[str, str], name: str = ""
+) -> Program:
+    """Return a service that serves gRPC on this port, told by the variable `port_setting`; named as its module."""
+    return Program(
+        name=name or module,
+        argv=(sys.executable, "-m", module),
+        port=port,
+        is_ready=partial(probe.grpc_health, port, health_name),
+        # No gateway need see its end coming, unless the test says so.
+        environment={"SCOREBOARD_DRAIN_S": "0", **environment, port_setting: str(port)},
+        folder=TREE,
+    )
+
+
 @asynccontextmanager
 async def serving(
     module: str, health_name: str, port_setting: str, environment: Mapping[str, str], folder: Path
@@ -23,15 +38,7 @@ async def serving(
     """Yields a ready service and its gRPC port, told by the variable `port_setting`; stops it at the end."""
     ports = Ports()
     port = ports.take(module)
-    program = Program(
-        name=module,
-        argv=(sys.executable, "-m", module),
-        port=port,
-        is_ready=partial(probe.grpc_health, port, health_name),
-        environment={**environment, port_setting: str(port)},
-        folder=TREE,
-    )
-    running = await servers.run(program, ports, folder)
+    running = await servers.run(program(module, health_name, port_setting, port, environment), ports, folder)
     try:
         yield running, port
     finally:

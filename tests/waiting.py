@@ -25,7 +25,8 @@ async def eventually(
 ) -> T:
     """Return the condition's first true value; fail when there is none before the (scaled) deadline.
 
-    An AssertionError of the condition counts as "not yet"; the last one is shown.
+    An AssertionError of the condition counts as "not yet"; the last one is shown. A value that comes late, from a
+    condition that waits itself, is none.
     """
     deadline = time.monotonic() + timeout_s * SCALE
     last: AssertionError | None = None
@@ -34,10 +35,17 @@ async def eventually(
             value = condition()
             if inspect.isawaitable(value):
                 value = await value
-            if value:
+            if value and time.monotonic() <= deadline:
                 return value
         except AssertionError as error:
             last = error
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {timeout_s * SCALE:.0f} s") from last
         await asyncio.sleep(POLL_S)
+
+
+async def clear_of_midnight(left_s: float = 30.0) -> None:
+    """Wait for the next UTC day if this one ends within so many (scaled) seconds: then caps of a day begin anew."""
+    ends_s = 86_400 - time.time() % 86_400
+    if ends_s < left_s * SCALE:
+        await asyncio.sleep(ends_s)

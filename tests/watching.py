@@ -17,16 +17,21 @@ from aiohttp import web
 
 from board import view
 from board.entry import BoardKey, Entry, UserName
+from board.read_redis import RedisReader
+from scoreboard.local import gateway, probe
+from scoreboard.local import servers as local_servers
 from scoreboard.local.ports import Ports
 from scoreboard.local.program import Running
 from scoreboard.v1 import stream_pb2 as pb
 from scoreboard.v1 import stream_pb2_grpc
+from tests import servers
 from tests.boards import START, World, add_players, make_world, put_entries
 from tests.e2e.conftest import Signer
 from tests.e2e.refusing import ISSUER
+from tests.hop import HOP
 from tests.servers import Database, RedisServer
 from tests.services import serving
-from tests.waiting import SCALE
+from tests.waiting import SCALE, eventually
 
 WAIT_S = 20.0 * SCALE
 
@@ -57,6 +62,15 @@ class Boards:
         await put_entries(self.world, [entry])
         await view.write_entries(self.world.redis, [entry], [])
 
+    async def reset(self) -> None:
+        """Shows p1 = 20 and p2 = 10 on the board `all`, and nobody else."""
+        key = self.world.all
+        for number, ref in enumerate(self.refs, start=1):
+            if number > 2 and (key, ref) in self._entries and not self._entries[key, ref].hidden:
+                await self.hide(number)
+        await self.score(1, 20)
+        await self.score(2, 10)
+
     async def build(self, board: BoardKey | None = None) -> None:
         """Builds the view of a board from Postgres."""
         assert await view.rebuild(self.world.worker, self.world.redis, board or self.world.all)
@@ -69,9 +83,34 @@ class Streams:
     running: Running
     port: int
     http_port: int
+    gateway_port: int
     channel: grpc.aio.Channel
     boards: Boards
     signer: Signer
+    environment: Mapping[str, str]
+    folder: Path
+
+    @asynccontextmanager
+    async def another(self, **settings: object) -> AsyncIterator[Streams]:
+        """Runs another stream_svc on the same boards. settings: as those of `streaming`."""
+        async with _running(
+            self.boards, self.signer, {**self.environment, **_variables(settings)}, self.folder
+        ) as made:
+            yield made
+
+    async def reset(self) -> None:
+        """Puts the board `all` back to how it began, and waits until the service shows it so."""
+        world = self.boards.world
+        await self.boards.reset()
+        version = (await RedisReader(world.redis).top(world.all, 0, 1)).version
+
+        async def is_shown() -> bool:
+            watch = self.watch()
+            frame = await watch.next()
+            watch.call.cancel()
+            return frame.version == version
+
+        await eventually(is_shown, what="the board as it began")
 
     @property
     def url(self) -> str:
@@ -181,9 +220,7 @@ async def streaming(
 
     redis_port: of a gate to Redis, in place of Redis's own. settings: by the name of the setting, without its prefix.
     """
-    signer, ports = Signer(), Ports()
-    http_port = ports.take("stream_svc-http")
-    ports.release_all()
+    signer = Signer()
     redis_url = redis_view.url("stream_svc")
     if redis_port is not None:
         redis_url = redis_url.replace(f":{redis_view.port}", f":{redis_port}")
@@ -197,17 +234,68 @@ async def streaming(
             "SCOREBOARD_REDIS_URL": redis_url,
             "SCOREBOARD_JWKS_URL": jwks_url,
             "SCOREBOARD_ISSUER": ISSUER,
-            "SCOREBOARD_STREAM_HTTP_PORT": str(http_port),
-            **{f"SCOREBOARD_{name.upper()}": str(value) for name, value in (settings or {}).items()},
+            **_variables(settings or {}),
         }
-        async with (
-            serving("stream_svc", "scoreboard.v1.StreamService", "SCOREBOARD_STREAM_PORT", environment, folder) as (
-                running,
-                port,
-            ),
-            grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel,
-        ):
-            yield Streams(running, port, http_port, channel, boards, signer)
+        async with _running(boards, signer, environment, folder) as made:
+            yield made
+
+
+def _variables(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"SCOREBOARD_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+@asynccontextmanager
+async def _running(
+    boards: Boards, signer: Signer, environment: Mapping[str, str], folder: Path
+) -> AsyncIterator[Streams]:
+    ports = Ports()
+    http_port, gateway_port = ports.take("stream_svc-http"), ports.take("stream_svc-gateway")
+    ports.release_all()
+    own = {
+        **environment,
+        "SCOREBOARD_STREAM_HTTP_PORT": str(http_port),
+        "SCOREBOARD_STREAM_GATEWAY_PORT": str(gateway_port),
+    }
+    async with (
+        serving("stream_svc", "scoreboard.v1.StreamService", "SCOREBOARD_STREAM_PORT", own, folder) as (running, port),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel,
+    ):
+        yield Streams(running, port, http_port, gateway_port, channel, boards, signer, environment, folder)
+
+
+@dataclass
+class Front:
+    """The gateway before a stream_svc."""
+
+    running: Running
+    target: str
+
+
+@asynccontextmanager
+async def gateway_before(streams: Streams, folder: Path) -> AsyncIterator[Front]:
+    """Runs the gateway with its real configuration; no other service stands behind it."""
+    ports = Ports()
+    absent = ("auth_svc-http", *(HOP.port_of(name) for name in ("auth_svc", "score_svc", "leaderboard_svc")))
+    numbers = {name: ports.take(name) for name in ("envoy", "envoy-admin", *absent)}
+    numbers |= {"gateway": numbers["envoy"], "stream_svc-http": streams.http_port}
+    numbers |= {"stream_svc": streams.port, "stream_svc-gateway": streams.gateway_port}
+    text = gateway.render(numbers, updates_per_minute=10, logins_per_minute=10, hop=HOP)
+    ports.release_all()
+    front = Front(
+        await servers.run(local_servers.envoy(folder, text, numbers["envoy"], numbers["envoy-admin"]), ports, folder),
+        f"127.0.0.1:{numbers['envoy']}",
+    )
+    admin = f"http://127.0.0.1:{numbers['envoy-admin']}"
+
+    async def is_found() -> bool:
+        name = "cluster.stream.membership_healthy"
+        return await probe.http_text(f"{admin}/stats?filter={name}") == f"{name}: 1"
+
+    try:
+        await eventually(is_found, what="stream_svc, found by the gateway")
+        yield front
+    finally:
+        await front.running.kill()
 
 
 @asynccontextmanager

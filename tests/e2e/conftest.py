@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -20,17 +21,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from scoreboard.local import gateway, probe, state
 from scoreboard.local import servers as local_servers
+from scoreboard.local.nginx import nginx
 from scoreboard.local.ports import Ports
 from scoreboard.local.program import Program, Running
+from scoreboard.local.services import BEHIND_GATEWAY
 from tests import servers
 from tests.e2e.protocols import Protocols
 from tests.e2e.refusing import ISSUER
+from tests.hop import HOP
+from tests.jwks import publishing
 from tests.meshes import Mesh, new_mesh
 from tests.services import TREE
+from tests.studios import Studio
 
 UPDATES_PER_MINUTE = 2  # the shield lets six times that through: 12
 LOGINS_PER_MINUTE = 1  # a burst of 3
 KID = "test-key"
+#: The gateway's patience with slow clients, and what it is here, so that no test waits for so long.
+SHORTER = {"request_headers_timeout: 10s": "request_headers_timeout: 1s", "request_timeout: 20s": "request_timeout: 2s"}
 
 
 class Signer:
@@ -78,10 +86,12 @@ class Gateway:
 
 
 def _envoy_ports(ports: Ports) -> dict[str, int]:
-    grpc_port, http_port = ports.take("refusing"), ports.take("refusing-http")
-    names = dict.fromkeys(("auth_svc", "score_svc", "leaderboard_svc", "stream_svc"), grpc_port)
+    grpc_port, http_port, gateway_port = (ports.take(f"refusing{suffix}") for suffix in ("", "-http", "-gateway"))
+    names = dict.fromkeys(BEHIND_GATEWAY, grpc_port)
+    names |= dict.fromkeys((f"{name}-gateway" for name in BEHIND_GATEWAY), gateway_port)
     https = dict.fromkeys(("auth_svc-http", "stream_svc-http"), http_port)
-    return {"gateway": ports.take("envoy"), "envoy-admin": ports.take("envoy-admin"), **names, **https}
+    own = {name: ports.take(name) for name in ("nginx", "envoy-admin")}
+    return {"gateway": ports.take("envoy"), **own, **names, **https}
 
 
 @pytest.fixture(scope="session")
@@ -90,19 +100,27 @@ async def guarded(servers_folder: Path) -> AsyncIterator[Gateway]:
     ports, signer, folder = Ports(), Signer(), servers_folder / "gateway"
     folder.mkdir()
     numbers = _envoy_ports(ports)
+    arguments = [numbers[name] for name in ("score_svc", "auth_svc-http", "score_svc-gateway")]
     services = Program(
         name="refusing",
-        argv=(sys.executable, "-m", "tests.e2e.refusing", str(numbers["score_svc"]), str(numbers["auth_svc-http"])),
+        argv=(sys.executable, "-m", "tests.e2e.refusing", *map(str, arguments)),
         port=numbers["score_svc"],
         is_ready=partial(probe.grpc_health, numbers["score_svc"], "scoreboard.v1.ScoreService"),
         environment={"TEST_JWKS": signer.jwks},
         folder=TREE,
     )
-    text = gateway.render(numbers, UPDATES_PER_MINUTE, LOGINS_PER_MINUTE, issuer=ISSUER, origins=("https://game.test",))
+    text = gateway.render(
+        numbers, UPDATES_PER_MINUTE, LOGINS_PER_MINUTE, hop=HOP, issuer=ISSUER, origins=("https://game.test",)
+    )
+    for patience, shorter in SHORTER.items():
+        assert text.count(patience) == 1
+        text = text.replace(patience, shorter)
     envoy = local_servers.envoy(folder, text, numbers["gateway"], numbers["envoy-admin"])
     target = f"127.0.0.1:{numbers['gateway']}"
     ports.release("refusing-http")
+    ports.release("refusing-gateway")
     running = await servers.run(services, ports, folder)
+    pages = await servers.run(nginx(folder, numbers["nginx"]), ports, folder)
     ports.release("envoy-admin")
     front = await servers.run(envoy, ports, folder)
     try:
@@ -112,20 +130,28 @@ async def guarded(servers_folder: Path) -> AsyncIterator[Gateway]:
         ):
             yield Gateway(f"http://{target}", target, signer, running, folder / "envoy.log", http, channel)
     finally:
-        await front.kill()
-        await running.kill()
+        await asyncio.gather(front.kill(), pages.kill(), running.kill())
 
 
 @pytest.fixture(scope="session")
-async def running(servers_folder: Path) -> AsyncIterator[Mesh]:
-    """The whole mesh, started and stopped as a user does; its tests each bring players of their own."""
+async def studio() -> AsyncIterator[Studio]:
+    """An identity provider whom the whole mesh believes."""
+    made = Studio("https://id.studio.test", ec.generate_private_key(ec.SECP256R1()))
+    async with publishing(made.published):
+        yield made
+
+
+@pytest.fixture(scope="session")
+async def running(servers_folder: Path, studio: Studio) -> AsyncIterator[Mesh]:
+    """The whole mesh, started as a user does; its tests each bring players of their own."""
     own = new_mesh(servers_folder / "mesh")
-    await own.up("--logins-per-minute", "1000")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SCOREBOARD_AUTH_EXCHANGE_ISSUERS", json.dumps([studio.setting]))
+        await own.up("--logins-per-minute", "1000", "--hop", HOP)
     try:
         yield own
     finally:
-        done = await own.down()
-        assert done.code == 0, done.err
+        await own.kill()
 
 
 @pytest.fixture(scope="session")

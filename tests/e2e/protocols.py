@@ -63,7 +63,9 @@ class Protocols:
             path, fields = _into_path(rule.get, request, MessageToDict(request, preserving_proto_field_name=True))
             answer = await self.http.get(path, params=fields, headers=dict(headers))
         else:
-            answer = await self.http.post(rule.post, json=MessageToDict(request), headers=dict(headers))
+            verb = rule.WhichOneof("pattern")
+            path = getattr(rule, verb)
+            answer = await self.http.request(verb, path, json=MessageToDict(request), headers=dict(headers))
         body = answer.json()
         if answer.status_code < 400:
             response = ParseDict(body, GetMessageClass(method.output_type)())

@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
 from mesh.call import Call
+from mesh.http1 import HttpAnswer
 from mesh.identity import TokenVerifier
 from mesh.reasons import Reason
 from mesh.refusal import Refused
+from mesh.rpc import PUBLIC, Access, Service
 from mesh.run import run
-from mesh.server import PUBLIC, Access, Service, serve
+from mesh.server import serve
 from mesh.settings import ServiceSettings
 from scoreboard.v1 import auth_pb2, leaderboard_pb2, score_pb2, stream_pb2
 
@@ -90,17 +92,28 @@ ANSWERS: dict[str, Callable[[Any, Call], Any]] = {
     "issue_nonce": lambda *_: score_pb2.IssueNonceResponse(nonce="s.x"),
     "get_update": lambda *_: score_pb2.UpdateScoreResponse(success=True, status=score_pb2.PENDING),
     "get_leaderboard": _leaderboard,
+    "get_around": _leaderboard,
     "get_rank": lambda *_: leaderboard_pb2.GetRankResponse(rank=1),
     "list_boards": lambda *_: leaderboard_pb2.ListBoardsResponse(),
     "login": lambda *_: auth_pb2.Session(token_type="Bearer"),
     "register": lambda *_: auth_pb2.Session(token_type="Bearer"),
+    "guest": lambda *_: auth_pb2.Session(token_type="Bearer"),
+    "update_profile": lambda *_: auth_pb2.Profile(user_id="u"),
+    "delete_account": lambda *_: auth_pb2.DeleteAccountResponse(success=True),
     "logout": lambda *_: auth_pb2.LogoutResponse(success=True),
 }
 
 
+async def page(query: str, headers: Mapping[str, str]) -> HttpAnswer:
+    """What leaderboard_svc answers past the transcoder: obeys, then an empty object."""
+    call = Call(headers)
+    await obey(call)
+    return HttpAnswer(int(call.answer.pop("x-http-code", "200")), call.answer, b"{}")
+
+
 async def main(settings: ServiceSettings) -> None:
     """Serves the four services on one port and the keys on another."""
-    grpc_port, http_port = (int(argument) for argument in sys.argv[1:3])
+    grpc_port, http_port, gateway_port = (int(argument) for argument in sys.argv[1:4])
     app = web.Application()
 
     async def jwks(request: web.Request) -> web.Response:
@@ -118,7 +131,15 @@ async def main(settings: ServiceSettings) -> None:
         descriptor = module.DESCRIPTOR.services_by_name[f"{name}Service"]
         access = Access(token=True, scope="update:score") if name == "Score" else PUBLIC
         services.append(Service(descriptor, Obedient(), {method.name: access for method in descriptor.methods}))
-    await serve(settings, grpc_port, services, ready=lambda: verifier.is_ready, verifier=verifier)
+    await serve(
+        settings,
+        grpc_port,
+        services,
+        ready=lambda: verifier.is_ready,
+        gateway_port=gateway_port,
+        pages={"/api/scores/leaderboard": page},
+        verifier=verifier,
+    )
     await verifier.close()
     await runner.cleanup()
 

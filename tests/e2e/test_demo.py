@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
-import os
-import pty
 import re
 import shutil
 import signal
 import stat
-import struct
-import sys
-import termios
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.meshes import TREE, Done, Mesh, new_mesh, scoreboard
+from tests.e2e.terminal import Terminal
+from tests.meshes import Done, Mesh, new_mesh, scoreboard
 from tests.waiting import SCALE, eventually
 
 pytestmark = pytest.mark.timeout(300 * SCALE)
@@ -58,7 +53,7 @@ async def verified(mesh: Mesh) -> Any:
 
 async def test_all_that_players_do_counts_and_the_next_run_plays_on_with_them(running: Mesh) -> None:
     before = await verified(running)
-    first = await summary(running, "--players", "8", "--seconds", "5")
+    first = await summary(running, "--players", "8", "--seconds", "2")
     assert set(first) == {"ok", "refused", "failed", "unknown", "p50_ms", "p99_ms"}
     assert (first["failed"], first["unknown"]) == (0, 0)
     assert first["ok"] >= 8
@@ -69,7 +64,7 @@ async def test_all_that_players_do_counts_and_the_next_run_plays_on_with_them(ru
     assert len(names) >= 8
     assert stat.S_IMODE((running.data / "demo-players.json").stat().st_mode) == 0o600
 
-    second = await summary(running, "--players", "8", "--seconds", "2")
+    second = await summary(running, "--players", "8", "--seconds", "1")
     assert (second["failed"], second["unknown"]) == (0, 0)
     assert [player["username"] for player in kept_players(running)] == names
 
@@ -129,40 +124,3 @@ async def test_a_gateway_that_does_not_answer_gets_a_sentence_and_a_cure(running
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("The demo could not sign its players in: UNAVAILABLE: ")
     assert done.err.splitlines()[1:] == [f"Look at: scoreboard status --data {tmp_path}, and {tmp_path}/logs."]
-
-
-class Terminal:
-    """A command in a terminal of its own, 100 by 40, and everything that it has shown."""
-
-    def __init__(self, process: asyncio.subprocess.Process, controller: int) -> None:
-        self.process = process
-        self._controller = controller
-        self._shown = b""
-
-    @classmethod
-    async def start(cls, *arguments: str) -> Terminal:
-        controller, user = pty.openpty()
-        fcntl.ioctl(user, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        os.set_blocking(controller, False)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "scoreboard.cli",
-            *arguments,
-            stdin=user,
-            stdout=user,
-            stderr=user,
-            cwd=TREE,
-            env={**os.environ, "TERM": "xterm-256color", "NO_COLOR": "1"},
-        )
-        os.close(user)
-        return cls(process, controller)
-
-    def text(self) -> str:
-        """Everything shown so far, without what moves the cursor and styles the letters."""
-        try:
-            while more := os.read(self._controller, 65536):
-                self._shown += more
-        except (BlockingIOError, OSError):
-            pass  # nothing new, or the command has ended
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._shown.decode(errors="replace"))

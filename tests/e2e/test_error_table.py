@@ -70,7 +70,7 @@ def test_the_table_names_every_reason() -> None:
 
 @pytest.mark.parametrize(("code", "status", "reason"), ROWS)
 async def test_json(guarded: Gateway, code: str, status: int, reason: str) -> None:
-    answer = await guarded.http.get("/api/scores/leaderboard", headers={"x-test": f"refuse {reason}"})
+    answer = await guarded.http.get("/api/scores/around/u", headers={"x-test": f"refuse {reason}"})
     words = SEEDS_WORDS if reason == "UNKNOWN_ACTION" else {"error": PHRASES[Reason(reason)], "message": MESSAGE}
     assert answer.status_code == status
     assert answer.json() == {"success": False, "reason": reason, **words}
@@ -99,13 +99,23 @@ async def test_grpc_web(guarded: Gateway, code: str, status: int, reason: str) -
 
 @pytest.mark.parametrize("field", ["user_id", "action_id"])
 async def test_a_bad_user_or_action_has_the_seeds_words(guarded: Gateway, field: str) -> None:
-    answer = await guarded.http.get("/api/scores/leaderboard", headers={"x-test": f"refuse INVALID_ARGUMENT {field}"})
+    answer = await guarded.http.get("/api/scores/around/u", headers={"x-test": f"refuse INVALID_ARGUMENT {field}"})
     assert answer.json() == {"success": False, "reason": "INVALID_ARGUMENT", **SEEDS_WORDS}
+
+
+@pytest.mark.parametrize("reason", [Reason.UNKNOWN_BOARD, Reason.LEADERBOARD_UNAVAILABLE, Reason.INVALID_ARGUMENT])
+async def test_the_list_past_the_transcoder_refuses_in_the_same_words(guarded: Gateway, reason: Reason) -> None:
+    headers = {"x-test": f"refuse {reason}"}
+    plain = await guarded.http.get("/api/scores/leaderboard", headers=headers)
+    other = await guarded.http.get("/api/scores/around/u", headers=headers)
+    assert (plain.status_code, plain.json()) == (other.status_code, other.json())
+    kept = ("content-type", "retry-after")
+    assert [plain.headers.get(name) for name in kept] == [other.headers.get(name) for name in kept]
 
 
 async def test_an_unexpected_error_says_nothing_of_our_inside(guarded: Gateway) -> None:
     crash = {"x-test": "crash"}
-    answer = await guarded.http.get("/api/scores/leaderboard", headers=crash)
+    answer = await guarded.http.get("/api/scores/around/u", headers=crash)
     assert (answer.status_code, answer.json()["reason"]) == (500, "INTERNAL")
     stub: Any = leaderboard_pb2_grpc.LeaderboardServiceStub(guarded.channel)
     error = await grpc_error(stub.GetLeaderboard(REQUEST, metadata=tuple(crash.items())))

@@ -8,14 +8,16 @@ import hashlib
 import hmac
 import json
 import time
+import uuid
 from typing import Any
 
 import grpc
 import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from auth_svc.service import ANSWER_BUDGET_S
 from mesh.reasons import PHRASES, Reason
 from scoreboard.v1 import (
     auth_pb2,
@@ -67,6 +69,7 @@ async def test_without_a_token(guarded: Gateway) -> None:
     assert await refused_everywhere(guarded, {}, 401, "TOKEN_MISSING") is grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.promise(row=28)
 async def test_an_expired_token(guarded: Gateway) -> None:
     headers = guarded.bearer(exp=time.time() - 60)
     assert await refused_everywhere(guarded, headers, 401, "TOKEN_EXPIRED") is grpc.StatusCode.UNAUTHENTICATED
@@ -93,6 +96,7 @@ def _bad_tokens(guarded: Gateway) -> dict[str, str]:
         "none": f"{none_head}.{payload}.",
         "none with a signature": f"{none_head}.{payload}.{signature}",
         "HS256": hs256(),
+        "RS256": signer.token(key=rsa.generate_private_key(public_exponent=65537, key_size=2048), alg="RS256"),
         "another's key": signer.token(key=stranger),
         "unknown kid": signer.token(key=stranger, head={"kid": "other"}),
         "kid as a path": signer.token(key=stranger, head={"kid": "../../dev/null"}),
@@ -109,6 +113,7 @@ def _bad_tokens(guarded: Gateway) -> dict[str, str]:
     }
 
 
+@pytest.mark.promise(row=28)
 async def test_tokens_that_nobody_should_take(guarded: Gateway) -> None:
     for name, token in _bad_tokens(guarded).items():
         try:
@@ -117,6 +122,32 @@ async def test_tokens_that_nobody_should_take(guarded: Gateway) -> None:
             assert code is grpc.StatusCode.UNAUTHENTICATED
         except AssertionError as e:
             raise AssertionError(f"the token with bad {name}") from e
+
+
+@pytest.mark.promise(row=28)
+async def test_the_gateway_and_the_service_each_refuse_a_bad_token(guarded: Gateway) -> None:
+    bad = _bad_tokens(guarded) | {"expiry": guarded.signer.token(exp=time.time() - 60)}
+    names = {f"/api/scores/updates/{uuid.uuid4()}": name for name in bad}  # of each token's own path
+    for path, name in names.items():
+        answer = await guarded.http.get(path, headers={"authorization": f"Bearer {bad[name]}"})
+        check_body(answer, 401, "TOKEN_EXPIRED" if name == "expiry" else "TOKEN_INVALID")
+
+    def refused_at() -> dict[str, str]:
+        lines = [json.loads(line) for line in guarded.log.read_text().splitlines() if line.startswith("{")]
+        found = {names[line["path"]]: line["details"].partition("{")[0] for line in lines if line["path"] in names}
+        assert found.keys() == bad.keys()
+        return found
+
+    # Envoy knows nothing of `typ`; all else never reaches the service.
+    assert await eventually(refused_at) == dict.fromkeys(bad, "jwt_authn_access_denied") | {"wrong typ": "via_upstream"}
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{guarded.services.program.port}") as channel:
+        stub: Any = score_pb2_grpc.ScoreServiceStub(channel)
+        for name, token in bad.items():
+            call = stub.UpdateScore(score_pb2.UpdateScoreRequest(), metadata=(("authorization", f"Bearer {token}"),))
+            error = await grpc_error(call)
+            reason = "TOKEN_EXPIRED" if name == "expiry" else "TOKEN_INVALID"
+            assert (name, details_of(details_bytes(error))[0].reason) == (name, reason)
+            assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("scope", ["", "update:scorexx", "read:leaderboard"])
@@ -135,18 +166,22 @@ async def test_the_shield_is_a_players_own(guarded: Gateway) -> None:
     headers = guarded.bearer()
     first = [await guarded.http.post("/api/scores/update", json=BODY, headers=headers) for _ in range(SHIELD)]
     assert {answer.status_code for answer in first} == {200}
+    stub: Any = score_pb2_grpc.ScoreServiceStub(guarded.channel)  # its route has a bucket of its own
+    for _ in range(SHIELD):
+        await stub.UpdateScore(score_pb2.UpdateScoreRequest(), metadata=tuple(headers.items()))
     code = await refused_everywhere(guarded, headers, 429, "RATE_LIMITED")
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     other = await guarded.http.post("/api/scores/update", json=BODY, headers=guarded.bearer())
     assert other.status_code == 200
 
 
-async def test_logins_and_registrations_share_an_addresss_shield(guarded: Gateway) -> None:
+async def test_logins_registrations_and_guests_share_an_addresss_shield(guarded: Gateway) -> None:
     login = {"username": "ada", "password": "12345678"}
-    tries = [await guarded.http.post(f"/api/auth/{rpc}", json=login) for rpc in ("login", "register") * 3]
+    tries = [await guarded.http.post(f"/api/auth/{rpc}", json=login) for rpc in ("login", "register", "guest") * 2]
     passed = [answer.status_code for answer in tries].count(200)
     assert passed == 3 * LOGINS_PER_MINUTE
-    check_body(tries[-1], 429, "RATE_LIMITED")
+    for refused in tries[-3:]:
+        check_body(refused, 429, "RATE_LIMITED")
     stub: Any = auth_pb2_grpc.AuthServiceStub(guarded.channel)
     error = await grpc_error(stub.Login(auth_pb2.LoginRequest()))
     assert details_of(details_bytes(error))[1] == 60 // LOGINS_PER_MINUTE, "RetryInfo: when the next goes through"
@@ -154,22 +189,59 @@ async def test_logins_and_registrations_share_an_addresss_shield(guarded: Gatewa
     check_body(forged, 429, "RATE_LIMITED")
 
 
+OWN_ACCOUNT = [("PATCH", "/api/auth/profile"), ("POST", "/api/auth/delete")]
+
+
+@pytest.mark.parametrize(("method", "path"), OWN_ACCOUNT)
+async def test_a_players_own_account_is_shut_to_whoever_has_no_good_token(
+    guarded: Gateway, method: str, path: str
+) -> None:
+    # The service behind lets everyone in here: it is the gateway that refuses.
+    for headers, reason in (
+        ({}, "TOKEN_MISSING"),
+        (guarded.bearer(exp=time.time() - 60), "TOKEN_EXPIRED"),
+        (guarded.bearer(aud="another"), "TOKEN_INVALID"),
+        (guarded.bearer(key=ec.generate_private_key(ec.SECP256R1())), "TOKEN_INVALID"),
+    ):
+        check_body(await guarded.http.request(method, path, json={}, headers=headers), 401, reason)
+    assert (await guarded.http.request(method, path, json={}, headers=guarded.bearer())).status_code == 200
+
+
+async def test_the_shield_of_own_accounts_is_a_players_own(guarded: Gateway) -> None:
+    headers = guarded.bearer()
+    for number in range(SHIELD):
+        method, path = OWN_ACCOUNT[number % 2]
+        assert (await guarded.http.request(method, path, json={}, headers=headers)).status_code == 200
+    check_body(await guarded.http.patch("/api/auth/profile", json={}, headers=headers), 429, "RATE_LIMITED")
+    stub: Any = auth_pb2_grpc.AuthServiceStub(guarded.channel)
+    error = await grpc_error(stub.DeleteAccount(auth_pb2.DeleteAccountRequest(), metadata=tuple(headers.items())))
+    assert details_of(details_bytes(error))[1] == 60 // SHIELD, "RetryInfo: this shield's wait, not the logins'"
+    assert (await guarded.http.patch("/api/auth/profile", json={}, headers=guarded.bearer())).status_code == 200
+
+
+async def test_a_change_of_an_account_may_take_as_long_as_a_worker(guarded: Gateway) -> None:
+    started = time.monotonic()
+    headers = guarded.bearer() | {"x-test": "hang"}
+    check_body(await guarded.http.patch("/api/auth/profile", json={}, headers=headers), 504, "DEADLINE_EXCEEDED")
+    assert time.monotonic() - started > ANSWER_BUDGET_S
+
+
 BAD_REQUESTS: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
     "broken JSON": ("POST", "/api/auth/logout", {"content": "{"}, 400, "INVALID_ARGUMENT"),
     "array": ("POST", "/api/auth/logout", {"content": "[]"}, 400, "INVALID_ARGUMENT"),
     "wrong type": ("POST", "/api/auth/logout", {"json": {"refresh_token": {}}}, 400, "INVALID_ARGUMENT"),
     "bad UTF-8": ("POST", "/api/auth/logout", {"content": b'{"refresh_token":"\xff"}'}, 400, "INVALID_ARGUMENT"),
-    "unknown query": ("GET", "/api/scores/leaderboard?nope=1", {}, 400, "INVALID_ARGUMENT"),
-    "limit=abc": ("GET", "/api/scores/leaderboard?limit=abc", {}, 400, "INVALID_ARGUMENT"),
-    "limit=1.5": ("GET", "/api/scores/leaderboard?limit=1.5", {}, 400, "INVALID_ARGUMENT"),
-    "limit too large": ("GET", "/api/scores/leaderboard?limit=99999999999", {}, 400, "INVALID_ARGUMENT"),
-    "escaped slash": ("GET", "/api%2fscores/leaderboard", {}, 400, "INVALID_ARGUMENT"),
+    "unknown query": ("GET", "/api/scores/around/u?nope=1", {}, 400, "INVALID_ARGUMENT"),
+    "limit=abc": ("GET", "/api/scores/around/u?limit=abc", {}, 400, "INVALID_ARGUMENT"),
+    "limit=1.5": ("GET", "/api/scores/around/u?limit=1.5", {}, 400, "INVALID_ARGUMENT"),
+    "limit too large": ("GET", "/api/scores/around/u?limit=99999999999", {}, 400, "INVALID_ARGUMENT"),
+    "escaped slash": ("GET", "/api%2fscores/around/u", {}, 400, "INVALID_ARGUMENT"),
     "unknown route": ("GET", "/api/nope", {}, 404, "NOT_FOUND"),
     "no route": ("GET", "/nope", {}, 404, "NOT_FOUND"),
-    "wrong method": ("DELETE", "/api/scores/leaderboard", {}, 404, "NOT_FOUND"),
+    "wrong method": ("DELETE", "/api/scores/around/u", {}, 404, "NOT_FOUND"),
     "admin": ("POST", "/scoreboard.v1.AdminService/GetUser", {}, 404, "NOT_FOUND"),
     "large body": ("POST", "/api/auth/logout", {"json": {"refresh_token": "x" * 70_000}}, 413, "TOO_LARGE"),
-    "large headers": ("GET", "/api/scores/leaderboard", {"headers": {"x-a": "x" * 40_000}}, 431, "TOO_LARGE"),
+    "large headers": ("GET", "/api/scores/around/u", {"headers": {"x-a": "x" * 40_000}}, 431, "TOO_LARGE"),
 }
 
 
@@ -195,7 +267,7 @@ HARMLESS_HEADERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", HARMLESS_HEADERS)
 async def test_headers_that_mean_nothing_here(guarded: Gateway, case: str) -> None:
-    answer = await guarded.http.get("/api/scores/leaderboard", headers=HARMLESS_HEADERS[case])
+    answer = await guarded.http.get("/api/scores/around/u", headers=HARMLESS_HEADERS[case])
     assert (answer.status_code, answer.json()["period"]) == (200, "p")
     answer = await guarded.http.post("/api/auth/logout", json={"refresh_token": "x"}, headers=HARMLESS_HEADERS[case])
     assert (answer.status_code, answer.json()) == (200, {"success": True})
@@ -213,7 +285,7 @@ async def test_what_is_no_http_gets_the_body_too(guarded: Gateway) -> None:
 
 async def test_an_upgrade_elsewhere_is_refused_with_the_body(guarded: Gateway) -> None:
     headers = {"upgrade": "websocket", "connection": "upgrade", "sec-websocket-key": "x" * 24}
-    answer = await guarded.http.get("/api/scores/leaderboard", headers=headers)
+    answer = await guarded.http.get("/api/scores/around/u", headers=headers)
     check_body(answer, 400, "INVALID_ARGUMENT")
 
 
@@ -245,7 +317,7 @@ async def test_a_call_that_takes_too_long(guarded: Gateway) -> None:
     request = leaderboard_pb2.GetLeaderboardRequest()
     stub: Any = leaderboard_pb2_grpc.LeaderboardServiceStub(guarded.channel)
     answer, error, web = await asyncio.gather(
-        guarded.http.get("/api/scores/leaderboard", headers=hang),
+        guarded.http.get("/api/scores/around/u", headers=hang),
         grpc_error(stub.GetLeaderboard(request, metadata=tuple(hang.items()))),
         grpc_web.call(guarded.http, path, request, hang),
     )
@@ -264,17 +336,18 @@ async def test_pending_is_202_for_http_and_plain_for_grpc(guarded: Gateway) -> N
     assert "x-http-code" not in dict(tuple(await call.initial_metadata()))
 
 
-async def test_the_same_etag_is_304_without_a_body(guarded: Gateway) -> None:
-    first = await guarded.http.get("/api/scores/leaderboard", headers={"x-test": "etag"})
+@pytest.mark.parametrize("path", ["/api/scores/leaderboard", "/api/scores/around/u"])  # past the transcoder, and by it
+async def test_the_same_etag_is_304_without_a_body(guarded: Gateway, path: str) -> None:
+    first = await guarded.http.get(path, headers={"x-test": "etag"})
     assert (first.status_code, first.headers["etag"], first.headers["cache-control"]) == (200, '"7"', "no-cache")
     headers = {"x-test": "etag", "if-none-match": '"7"'}
-    again = await guarded.http.get("/api/scores/leaderboard", headers=headers)
+    again = await guarded.http.get(path, headers=headers)
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", '"7"')
     assert "content-type" not in again.headers
 
 
 async def test_numbers_are_numbers_and_names_are_camel_case(guarded: Gateway) -> None:
-    answer = (await guarded.http.get("/api/scores/leaderboard")).json()
+    answer = (await guarded.http.get("/api/scores/around/u")).json()
     assert answer == {
         "leaderboard": [{"rank": 1, "userId": "u", "username": "Ü", "score": 1200}],
         "board": "",
@@ -285,15 +358,18 @@ async def test_numbers_are_numbers_and_names_are_camel_case(guarded: Gateway) ->
     }
 
 
+@pytest.mark.promise(row=32)
 async def test_headers_that_claim_an_identity_are_nothing_to_us(guarded: Gateway) -> None:
     claims = {"x-user-id": "u_admin", "x-jwt-payload": "e30", "x-envoy-upstream-rq-timeout-ms": "1", "x_user": "u"}
+    seen = await guarded.http.get("/api/scores/around/u", headers=claims)
+    assert (seen.status_code, seen.json()["board"]) == (200, ""), "the names of those that reached the service"
     answer = await guarded.http.post("/api/scores/update", json=BODY, headers=guarded.bearer(sub="u_me") | claims)
     assert answer.json()["username"] == "u_me"
     check_body(await guarded.http.post("/api/scores/update", json=BODY, headers=claims), 401, "TOKEN_MISSING")
 
 
 async def test_binary_metadata_that_is_not_base64_harms_nobody(guarded: Gateway) -> None:
-    answer = await guarded.http.get("/api/scores/leaderboard", headers={"x-trace-bin": "%%%"})
+    answer = await guarded.http.get("/api/scores/around/u", headers={"x-trace-bin": "%%%"})
     assert answer.status_code == 200
 
 
@@ -332,7 +408,7 @@ async def test_pages_of_allowed_origins_may_call(guarded: Gateway) -> None:
 
 async def test_http2_without_tls(guarded: Gateway) -> None:
     async with httpx.AsyncClient(base_url=guarded.url, http1=False, http2=True) as client:
-        answer = await client.get("/api/scores/leaderboard")
+        answer = await client.get("/api/scores/around/u")
         assert (answer.http_version, answer.status_code) == ("HTTP/2", 200)
         check_body(await client.get("/api/nope"), 404, "NOT_FOUND")
 
@@ -341,12 +417,12 @@ async def test_the_access_log_names_the_player_and_holds_no_secret(guarded: Gate
     headers = guarded.bearer(sub="u_logged")
     token = headers["authorization"].removeprefix("Bearer ")
     await guarded.http.post("/api/scores/update", json=BODY, headers=headers | {"x-signature": "s3cret-signature"})
-    await guarded.http.get("/api/scores/leaderboard", params={"access_token": "s3cret-query"})
+    await guarded.http.get("/api/scores/around/u", params={"access_token": "s3cret-query"})
 
     def lines() -> list[dict[str, Any]]:
         text = guarded.log.read_text()
         assert '"u_logged"' in text
-        assert "/api/scores/leaderboard" in text
+        assert "/api/scores/around/u" in text
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
     mine = [line for line in await eventually(lines) if line["user_id"] == "u_logged"]

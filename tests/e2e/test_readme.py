@@ -16,45 +16,19 @@ from pathlib import Path
 import pytest
 
 from scoreboard.local import state
+from tests.e2e.pages import Block, assert_shows, read_blocks, shown_after
 from tests.meshes import TREE, Mesh, new_mesh, nothing_left
 from tests.waiting import SCALE, eventually
 
 pytestmark = pytest.mark.timeout(300 * SCALE)  # a set-up and a start from nothing
 COMMAND_TIMEOUT_S = 60.0
 PORT = "8080"  # the README's
-FIGURE = r"((?<![\w-])\d+(?:\\?[.,]\d+)*)"  # 4,711 or 17.4, escaped for a pattern or not, and no part of a name
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language (empty: commands for the shell, `text`: what they print) and what stands in it."""
-
-    language: str
-    text: str
 
 
 def blocks(port: int) -> list[Block]:
     """The README's blocks, with the gateway's port in place of the usual one."""
-    text = (TREE / "README.md").read_text().replace(f"127.0.0.1:{PORT}", f"127.0.0.1:{port}")
-    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)]
-
-
-def shown_after(found: list[Block], start: str) -> str:
-    """The text block that follows the block which starts like this."""
-    at = next(number for number, block in enumerate(found) if block.text.startswith(start))
-    return next(block.text for block in found[at:] if block.language == "text")
-
-
-def assert_shows(output: str, shown: str, *, any_figures: bool = False) -> None:
-    """The README's lines are printed, in this order. `…` stands for anything, with any_figures one but 0 for any."""
-    at = 0
-    for line in shown.splitlines():
-        pattern = re.escape(line).replace("…", ".*")
-        if any_figures:
-            pattern = re.sub(FIGURE, lambda found: "0" if found[0] == "0" else r"[\d.,]+", pattern)
-        match = re.compile(pattern).search(output, at)
-        assert match, f"The README shows {line!r}; printed:\n{output}"
-        at = match.end()
+    text = (TREE / "README.md").read_text()
+    return read_blocks(text.replace(f"127.0.0.1:{PORT}", f"127.0.0.1:{port}"))
 
 
 @dataclass(frozen=True)
@@ -93,7 +67,7 @@ def clean_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A copy of what git tracks, as it is now."""
+    """A copy of what git tracks, as it is now, with the tree's uv: that takes the longest to install."""
     with tempfile.TemporaryDirectory(prefix="scoreboard-readme-") as name:
         path = Path(name)
         path.chmod(0o711)  # Postgres' own account passes
@@ -102,6 +76,8 @@ def folder() -> Iterator[Path]:
             if (TREE / one).exists():  # not for a file that is deleted and not yet committed
                 (path / one).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(TREE / one, path / one)
+        if (TREE / ".venv-uv").exists():
+            (path / ".venv-uv").symlink_to(TREE / ".venv-uv")
         yield path
 
 
@@ -144,7 +120,7 @@ async def test_make_up_prints_what_the_readme_shows(copy: Copy) -> None:
 async def test_the_demo_and_its_proof_print_what_the_readme_shows(copy: Copy) -> None:
     found = blocks(copy.mesh.port)
     commands = next(block.text for block in found if "scoreboard demo" in block.text and not block.language)
-    printed = await copy.run("bash", "-e", stdin=commands, SCOREBOARD_PLAYERS="6", SCOREBOARD_SECONDS="4")
+    printed = await copy.run("bash", "-e", stdin=commands, SCOREBOARD_PLAYERS="6", SCOREBOARD_SECONDS="2")
     lines = shown_after(found, commands).splitlines()
     shown = "\n".join(line for line in lines if not line.startswith("not ok: "))  # there may be none
     assert_shows(printed, shown, any_figures=True)

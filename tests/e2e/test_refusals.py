@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 import grpc
 import jwt
@@ -143,6 +144,48 @@ async def a_second_daily_bonus(mesh: Protocols, player: Player) -> Ask:
     return update(player, player.update("daily-bonus"))
 
 
+async def a_guests_bad_name(mesh: Protocols, player: Player) -> Ask:
+    return "Guest", auth_pb2.GuestRequest(username="a\u202eb"), {}
+
+
+async def a_profile_without_a_token(mesh: Protocols, player: Player) -> Ask:
+    return "UpdateProfile", auth_pb2.UpdateProfileRequest(username="x", password=PASSWORD), {}
+
+
+async def an_erasure_by_a_forged_token(mesh: Protocols, player: Player) -> Ask:
+    _, _, headers = await forged_token(mesh, player)
+    return "DeleteAccount", auth_pb2.DeleteAccountRequest(password=PASSWORD), headers
+
+
+async def a_profile_with_a_wrong_password(mesh: Protocols, player: Player) -> Ask:
+    request = auth_pb2.UpdateProfileRequest(username="x", password="wrong " + PASSWORD)
+    return "UpdateProfile", request, player.bearer
+
+
+async def an_erasure_with_a_wrong_password(mesh: Protocols, player: Player) -> Ask:
+    return "DeleteAccount", auth_pb2.DeleteAccountRequest(password="wrong " + PASSWORD), player.bearer
+
+
+async def an_accounts_erasure_without_its_password(mesh: Protocols, player: Player) -> Ask:
+    return "DeleteAccount", auth_pb2.DeleteAccountRequest(), player.bearer
+
+
+async def a_new_name_that_is_taken(mesh: Protocols, player: Player) -> Ask:
+    other = await sign_up(mesh)
+    return "UpdateProfile", auth_pb2.UpdateProfileRequest(username=other.name, password=PASSWORD), player.bearer
+
+
+async def a_profile_of_an_ended_session(mesh: Protocols, player: Player) -> Ask:
+    await logged_out(mesh, player)
+    return "UpdateProfile", auth_pb2.UpdateProfileRequest(username="x", password=PASSWORD), player.bearer
+
+
+async def an_update_by_the_token_of_an_erased_player(mesh: Protocols, player: Player) -> Ask:
+    gone = await mesh.call("json", "DeleteAccount", auth_pb2.DeleteAccountRequest(password=PASSWORD), player.bearer)
+    assert gone.message == auth_pb2.DeleteAccountResponse(success=True), gone
+    return update(player, player.update())
+
+
 CASES: list[tuple[Callable[[Protocols, Player], Awaitable[Ask]], Reason]] = [
     (bad_limit, Reason.INVALID_ARGUMENT),
     (short_password, Reason.INVALID_ARGUMENT),
@@ -167,6 +210,15 @@ CASES: list[tuple[Callable[[Protocols, Player], Awaitable[Ask]], Reason]] = [
     (a_name_that_is_taken, Reason.USERNAME_TAKEN),
     (an_eleventh_update, Reason.RATE_LIMITED),
     (a_second_daily_bonus, Reason.CAP_REACHED),
+    (a_guests_bad_name, Reason.INVALID_ARGUMENT),
+    (a_profile_without_a_token, Reason.TOKEN_MISSING),
+    (an_erasure_by_a_forged_token, Reason.TOKEN_INVALID),
+    (a_profile_with_a_wrong_password, Reason.BAD_CREDENTIALS),
+    (an_erasure_with_a_wrong_password, Reason.BAD_CREDENTIALS),
+    (an_accounts_erasure_without_its_password, Reason.INVALID_ARGUMENT),
+    (a_new_name_that_is_taken, Reason.USERNAME_TAKEN),
+    (a_profile_of_an_ended_session, Reason.SESSION_REVOKED),
+    (an_update_by_the_token_of_an_erased_player, Reason.SESSION_REVOKED),
 ]
 
 
@@ -204,15 +256,60 @@ async def test_the_same_update_again_by_another_protocol_gets_the_same_answer(me
     assert [(one.message.new_score, one.message.status) for one in said] == [(50, score_pb2.APPLIED)] * 3
 
 
+@pytest.mark.promise(row=29)
+async def test_the_tokens_of_a_session_that_ended_for_reuse_are_refused(mesh: Protocols) -> None:
+    player = await sign_up(mesh)
+    refresh = auth_pb2.RefreshRequest(refresh_token=player.session.refresh_token)
+    successor = replace(player, session=(await mesh.call("json", "Refresh", refresh, {})).message)
+    assert (await mesh.call("grpc", *update(successor, successor.update()))).message.new_score == 50
+    assert (await mesh.call("json", "Refresh", refresh, {})).reason == "SESSION_REVOKED"
+    for one in (player, successor):
+        for protocol in ("json", "grpc", "grpc-web"):
+            assert (await mesh.call(protocol, *update(one, one.update()))).reason == "SESSION_REVOKED"
+
+
+@pytest.mark.promise(row=32)
 async def test_a_call_past_the_gateway_needs_a_token_all_the_same(mesh: Protocols) -> None:
     player = await sign_up(mesh)
     request = player.update()
     signature = {"x-signature": player.signed(request)["x-signature"]}
-    claims = {"x-user-id": player.session.user_id, "x-jwt-payload": "e30", "x-forwarded-user": player.session.user_id}
+    claims = {
+        "x-user-id": player.session.user_id,
+        "x-jwt-payload": "e30",
+        "x-forwarded-user": player.session.user_id,
+        "x-role": "game_server",
+    }
+    asks: list[tuple[str, Message]] = [
+        ("UpdateScore", request),
+        ("IssueNonce", score_pb2.IssueNonceRequest(action_id="win-round")),
+        ("UpdateScores", score_pb2.UpdateScoresRequest(updates=[request])),
+        ("GetUpdate", score_pb2.GetUpdateRequest(update_id=str(uuid.uuid4()))),
+    ]
+    assert len(asks) == len(score_pb2.DESCRIPTOR.services_by_name["ScoreService"].methods), "all that score_svc does"
     async with grpc.aio.insecure_channel(f"127.0.0.1:{mesh.ports['score_svc']}") as channel:
         past = Protocols(mesh.http, channel)
-        said = await past.call("grpc", "UpdateScore", request, signature | claims)
-        assert (said.code, said.reason) == ("UNAUTHENTICATED", "TOKEN_MISSING")
         _, _, forged = await forged_token(mesh, player)
-        said = await past.call("grpc", "UpdateScore", request, {**forged, **signature, **claims})
-        assert (said.code, said.reason) == ("UNAUTHENTICATED", "TOKEN_INVALID")
+        for rpc, message in asks:
+            said = await past.call("grpc", rpc, message, signature | claims)
+            assert (rpc, said.code, said.reason) == (rpc, "UNAUTHENTICATED", "TOKEN_MISSING")
+            said = await past.call("grpc", rpc, message, {**forged, **signature, **claims})
+            assert (rpc, said.code, said.reason) == (rpc, "UNAUTHENTICATED", "TOKEN_INVALID")
+
+
+@pytest.mark.promise(row=32)
+async def test_headers_make_nobody_another_player_or_a_server(mesh: Protocols) -> None:
+    player, eve = await sign_up(mesh), await sign_up(mesh)
+    claims = {"x-user-id": player.session.user_id, "x-jwt-payload": "e30", "x-role": "game_server", "x-scope": "all"}
+    for protocol in ("json", "grpc", "grpc-web"):
+        own = eve.update()
+        said = await mesh.call(protocol, "UpdateScore", own, eve.signed(own) | claims)
+        assert said.message is not None, said
+        assert said.message.username == eve.name
+        hers = player.update()
+        said = await mesh.call(protocol, "UpdateScore", hers, eve.signed(hers) | claims)
+        assert said.reason == "NOT_YOUR_SCORE"
+        batch = score_pb2.UpdateScoresRequest(updates=[hers])
+        said = await mesh.call(protocol, "UpdateScores", batch, eve.bearer | claims)
+        assert said.reason == "SCOPE_MISSING"
+    rank = leaderboard_pb2.GetRankRequest(user_id=player.session.user_id)
+    assert (await mesh.call("grpc", "GetRank", rank, {})).reason == "UNKNOWN_USER", "nothing was counted"

@@ -54,5 +54,5 @@ async def test_vhost_carries_the_rights_of_each_account(vhost: Vhost) -> None:
     async with vhost.server.api() as api:
         rights = (await api.get(f"/vhosts/{vhost.name}/permissions")).json()
         policies = (await api.get(f"/policies/{vhost.name}")).json()
-    assert {right["user"] for right in rights} == {"scoreboard", "score_svc", "worker"}
+    assert {right["user"] for right in rights} == {"scoreboard", "admin_svc", "auth_svc", "score_svc", "worker"}
     assert [policy["definition"] for policy in policies] == [{"delivery-limit": 100}]

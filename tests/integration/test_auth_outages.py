@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from uuid import uuid4
 
 import grpc
 import httpx
@@ -19,17 +19,27 @@ import pytest
 import redis.asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from auth_svc import store
+from auth_svc.deny import FILLED, DenyList
+from auth_svc.store import Store
+from board import keys
 from mesh.keys import b64url
+from mesh.postgres import create_pool
+from mesh.reasons import Reason
+from mesh.redis import connect
+from mesh.refusal import Refused
+from mesh.tasks import end
 from scoreboard.client import ScoreboardError, to_error
 from scoreboard.local.ports import Ports
 from scoreboard.v1 import auth_pb2 as pb
 from scoreboard.v1 import auth_pb2_grpc
-from tests.gate import Gate, gate_to
+from tests.gate import gate_to
 from tests.servers import Database, RedisServer
 from tests.services import serving
-from tests.waiting import eventually
+from tests.waiting import SCALE, eventually
 
 PASSWORD = "correct horse battery"
+NO_BROKER = "amqp://auth_svc:x@127.0.0.1:1/x"  # who signs up and in does without it
 ACCOUNT_BURST = 3  # with four logins a minute one of them may go to one account, three at once
 
 
@@ -78,11 +88,11 @@ async def instance(postgres_url: str, redis_url: str, master_keys: Path, folder:
     environment: Mapping[str, str] = {
         "SCOREBOARD_POSTGRES_URL": postgres_url,
         "SCOREBOARD_REDIS_URL": redis_url,
+        "SCOREBOARD_RABBITMQ_URL": NO_BROKER,
         "SCOREBOARD_ISSUER": "http://gateway.test",
         "SCOREBOARD_MASTER_KEYS_FILE": str(master_keys),
         "SCOREBOARD_AUTH_HTTP_PORT": str(http_port),
         "SCOREBOARD_LOGINS_PER_MINUTE": "4",
-        "SCOREBOARD_DRAIN_S": "0",
     }
     async with (
         serving("auth_svc", "scoreboard.v1.AuthService", "SCOREBOARD_AUTH_PORT", environment, folder) as (_, port),
@@ -92,17 +102,12 @@ async def instance(postgres_url: str, redis_url: str, master_keys: Path, folder:
         yield Instance(auth_pb2_grpc.AuthServiceStub(channel), health_pb2_grpc.HealthStub(channel), http)
 
 
-def through(gate: Gate, url: str) -> str:
-    """The same URL by way of the gate."""
-    return url.replace(f":{urlsplit(url).port}", f":{gate.port}")
-
-
 async def test_without_redis_players_come_and_go_and_guessing_is_still_slowed(
     database: Database, redis_view: RedisServer, master_keys: Path, tmp_path: Path
 ) -> None:
     async with (
         gate_to(redis_view.port) as gate,
-        instance(database.url("auth_svc"), through(gate, redis_view.url("auth_svc")), master_keys, tmp_path) as one,
+        instance(database.url("auth_svc"), gate.url(redis_view.url("auth_svc")), master_keys, tmp_path) as one,
         redis.asyncio.Redis.from_url(redis_view.url()) as client,
     ):
         await one.auth.Register(pb.RegisterRequest(username="ada", password=PASSWORD))
@@ -143,12 +148,63 @@ async def test_with_a_full_redis_players_come_and_go_and_the_deny_list_is_filled
         assert await eventually(lambda: client.exists(f"sb:deny:{sid}"), what="the logout's way into the deny-list")
 
 
+async def test_who_hangs_up_on_a_silent_redis_is_made_up_for(database: Database, redis_view: RedisServer) -> None:
+    async with (
+        gate_to(redis_view.port) as gate,
+        await create_pool(database.url("auth_svc"), name="test", size=1) as pool,
+        redis.asyncio.Redis.from_url(redis_view.url()) as owner,
+        connect(gate.url(redis_view.url("auth_svc")), timeout_s=10 * SCALE) as client,
+    ):
+        deny_list, sid = DenyList(client, Store(pool), 600), uuid4()
+        await deny_list.start()
+        try:
+            await eventually(lambda: owner.exists(FILLED), what="a first fill")
+            gate.freeze()
+            adding = asyncio.create_task(deny_list.add_erased(sid))
+            await asyncio.sleep(0)  # it has begun, and waits for Redis
+            await end(adding)
+            assert adding.cancelled()
+            gate.cut()
+            await gate.heal()
+            await eventually(lambda: owner.exists(keys.deny(str(sid))), what="the session on the list")
+        finally:
+            await deny_list.close()
+
+
+async def test_who_waits_too_long_for_a_connection_is_told_so_and_changes_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "WAIT_S", 0.1)
+    async with await create_pool(database.url("auth_svc"), name="test", size=1) as pool:
+        players = Store(pool)
+        async with pool.acquire():  # as a request does whose statement a frozen Postgres does not answer
+            asking = asyncio.create_task(players.add_guest("u_late", "Late"))
+            ended, _ = await asyncio.wait({asking}, timeout=5 * SCALE)
+        assert ended, "the gateway has given up, and its client asks again"
+        with pytest.raises(Refused) as caught:
+            await asking
+        assert caught.value.reason is Reason.SERVICE_AWAY
+        assert await pool.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_a_standby_is_away(database: Database) -> None:
+    async with (
+        await create_pool(database.url("auth_svc"), name="test", size=1) as pool,
+        pool.acquire() as connection,
+    ):
+        await connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        with pytest.raises(Refused) as caught:
+            async with store.answering():
+                await connection.execute("UPDATE sessions SET revoked_at = now()")
+    assert caught.value.reason is Reason.SERVICE_AWAY
+
+
 async def test_without_postgres_logins_wait_and_keys_are_still_served(
     database: Database, redis_view: RedisServer, master_keys: Path, tmp_path: Path
 ) -> None:
     async with (
         gate_to(database.server.port) as gate,
-        instance(through(gate, database.url("auth_svc")), redis_view.url("auth_svc"), master_keys, tmp_path) as one,
+        instance(gate.url(database.url("auth_svc")), redis_view.url("auth_svc"), master_keys, tmp_path) as one,
     ):
         session = await one.auth.Register(pb.RegisterRequest(username="bo", password=PASSWORD))
         await gate.shut()

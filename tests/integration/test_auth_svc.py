@@ -3,90 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import grpc
-import httpx
 import jwt
 import pytest
-import redis.asyncio
 
 from mesh.client_secret import new_secret, secret_hash
-from mesh.identity import TokenVerifier
-from mesh.keys import MasterKeys, b64url, b64url_decode
+from mesh.keys import b64url_decode
 from mesh.refusal import Refused
 from scoreboard.client import to_error
 from scoreboard.local import database as databases
-from scoreboard.local.ports import Ports
 from scoreboard.v1 import auth_pb2 as pb
-from scoreboard.v1 import auth_pb2_grpc, signing
+from tests.accounts import ISSUER, PASSWORD, World, reason_of, running, sid_of, signature
 from tests.servers import Database, PostgresServer, RedisServer
-from tests.services import serving
+from tests.sizes import Record, sized
 from tests.waiting import eventually
-
-HEALTH_NAME = "scoreboard.v1.AuthService"
-ISSUER = "http://gateway.test"
-PASSWORD = "correct horse battery"
-LOGINS_PER_MINUTE = 20
-
-
-@dataclass
-class World:
-    """A running service and its servers; the owner's pool and Redis client look behind it."""
-
-    auth: Any
-    http: httpx.AsyncClient
-    pool: asyncpg.Pool
-    redis: redis.asyncio.Redis
-    master_keys: MasterKeys
-    log: Path
-    database: Database
-
-    async def register(self, name: str) -> pb.Session:
-        session: pb.Session = await self.auth.Register(pb.RegisterRequest(username=name, password=PASSWORD))
-        return session
-
-    async def refresh(self, token: str, *metadata: tuple[str, str]) -> pb.Session:
-        session: pb.Session = await self.auth.Refresh(pb.RefreshRequest(refresh_token=token), metadata=metadata)
-        return session
-
-    async def verifier(self) -> TokenVerifier:
-        verifier = TokenVerifier(f"{self.http.base_url}/.well-known/jwks.json", ISSUER, "scoreboard")
-        await verifier.start()
-        return verifier
-
-
-@asynccontextmanager
-async def running(database: Database, redis_url: str, seen_redis_url: str, folder: Path) -> AsyncIterator[World]:
-    """Run auth_svc with `redis_url`; the test looks into the Redis at `seen_redis_url`."""
-    keys_file = folder / "master-keys.json"
-    keys_file.write_text(json.dumps({"current": 1, "keys": {"1": b64url(secrets.token_bytes(32))}}))
-    http_port = Ports().take("auth_svc-http")
-    environment = {
-        "SCOREBOARD_POSTGRES_URL": database.url("auth_svc"),
-        "SCOREBOARD_REDIS_URL": redis_url,
-        "SCOREBOARD_ISSUER": ISSUER,
-        "SCOREBOARD_MASTER_KEYS_FILE": str(keys_file),
-        "SCOREBOARD_AUTH_HTTP_PORT": str(http_port),
-        "SCOREBOARD_LOGINS_PER_MINUTE": str(LOGINS_PER_MINUTE),
-        "SCOREBOARD_DRAIN_S": "0",
-    }
-    async with (
-        serving("auth_svc", HEALTH_NAME, "SCOREBOARD_AUTH_PORT", environment, folder) as (_, port),
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{http_port}") as http,
-        asyncpg.create_pool(database.url(), min_size=1, max_size=2) as pool,
-        redis.asyncio.Redis.from_url(seen_redis_url) as client,
-    ):
-        stub, log = auth_pb2_grpc.AuthServiceStub(channel), folder / "auth_svc.log"
-        yield World(stub, http, pool, client, MasterKeys.load(keys_file), log, database)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +35,7 @@ async def world(
     name = f"t_{secrets.token_hex(6)}"
     await asyncio.to_thread(databases.make_database, postgres_server.url(), name, template_database)
     database, folder = Database(postgres_server, name), tmp_path_factory.mktemp("auth_svc")
-    async with running(database, redis_server.url("auth_svc"), redis_server.url(), folder) as world:
+    async with running(database, redis_server, folder) as world:
         yield world
         await world.redis.flushall()
     await asyncio.to_thread(databases.drop_database, postgres_server.url(), name)
@@ -109,23 +44,8 @@ async def world(
 @pytest.fixture
 async def own_world(database: Database, redis_view: RedisServer, tmp_path: Path) -> AsyncIterator[World]:
     """A service of the test's own."""
-    async with running(database, redis_view.url("auth_svc"), redis_view.url(), tmp_path) as world:
+    async with running(database, redis_view, tmp_path) as world:
         yield world
-
-
-def signature(session: pb.Session, token: str) -> tuple[str, str]:
-    return "x-signature", signing.sign(b64url_decode(session.signing_key), signing.refresh_payload(token))
-
-
-def sid_of(session: pb.Session) -> str:
-    return str(jwt.decode(session.access_token, options={"verify_signature": False})["sid"])
-
-
-async def reason_of(call: Any) -> str:
-    """Await a call that must be refused and return its reason."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return str(to_error(caught.value).reason)
 
 
 async def test_a_registered_player_gets_a_token_that_services_accept(world: World) -> None:
@@ -212,27 +132,46 @@ async def test_a_refresh_keeps_the_session_and_its_signing_key(world: World) -> 
     assert sid_of(first) == sid_of(second) == sid_of(third)
 
 
-async def test_simultaneous_signed_refreshes_all_keep_the_session(world: World) -> None:
-    for number in range(5):
-        session = await world.register(f"pair {number}")
+@pytest.mark.promise(row=29)
+async def test_simultaneous_signed_refreshes_all_keep_the_session(world: World, record_property: Record) -> None:
+    async def keeps(name: str) -> None:
+        session = await world.register(name)
         signed = signature(session, session.refresh_token)
         one, two = await asyncio.gather(*(world.refresh(session.refresh_token, signed) for _ in range(2)))
-        assert one.refresh_token == two.refresh_token != session.refresh_token
-        await world.refresh(one.refresh_token)
+        late = await world.refresh(session.refresh_token, signed)  # for whom both answers were lost
+        assert one.refresh_token == two.refresh_token == late.refresh_token != session.refresh_token
+        assert sid_of(one) == sid_of(two) == sid_of(late) == sid_of(session)
+        again = await world.refresh(one.refresh_token)
+        assert again.signing_key == session.signing_key
+        assert not await world.is_denied(again)
+
+    pairs = sized(5, 50)
+    await asyncio.gather(*(keeps(f"pair {number}") for number in range(pairs)))
+    record_property("faults", pairs)
 
 
-async def test_unsigned_reuse_ends_the_whole_family(world: World) -> None:
+@pytest.mark.promise(row=29)
+async def test_unsigned_reuse_ends_the_whole_family(world: World, record_property: Record) -> None:
     first = await world.register("eve")
     second = await world.refresh(first.refresh_token)
+    third = await world.refresh(second.refresh_token)
+    other = await world.login("eve")
     assert await reason_of(world.refresh(first.refresh_token)) == "SESSION_REVOKED"
-    assert await reason_of(world.refresh(second.refresh_token)) == "SESSION_REVOKED"
+    for session in (first, second, third):
+        assert await reason_of(world.refresh(session.refresh_token)) == "SESSION_REVOKED"
+        signed = signature(session, session.refresh_token)
+        assert await reason_of(world.refresh(session.refresh_token, signed)) == "SESSION_REVOKED"
+        assert await world.is_denied(session), "its access tokens"
     sid = sid_of(first)
     assert 600 <= await world.redis.ttl(f"sb:deny:{sid}") <= 610
     assert (
         await world.pool.fetchval("SELECT revoked_why FROM sessions WHERE sid = $1", sid) == "refresh token used twice"
     )
+    assert not await world.is_denied(await world.refresh(other.refresh_token)), "another session"
+    record_property("faults", 1)
 
 
+@pytest.mark.promise(row=29)
 async def test_a_signed_repeat_counts_only_within_a_minute_and_before_its_successor_was_used(world: World) -> None:
     late = await world.register("fay")
     await world.refresh(late.refresh_token)
@@ -310,7 +249,7 @@ async def test_keys_and_metadata_are_published(world: World) -> None:
     metadata = (await world.http.get("/.well-known/oauth-authorization-server")).json()
     assert metadata["issuer"] == ISSUER
     assert metadata["token_endpoint"] == f"{ISSUER}/oauth2/token"
-    assert "password" not in metadata["grant_types_supported"]
+    assert metadata["grant_types_supported"] == ["refresh_token", "client_credentials"]
 
 
 async def test_a_new_key_is_published_before_it_signs_and_the_old_one_after(own_world: World) -> None:
@@ -370,10 +309,26 @@ async def test_a_trusted_client_gets_a_token_by_basic_and_by_form(world: World) 
         assert (identity.subject, identity.role, identity.session_id) == ("match-1", "game_server", "")
         assert identity.scopes == {"update:score"}
     await verifier.close()
+    answer = await world.http.post("/oauth2/token", data=grant | {"scope": "admin"}, auth=("match-1", secret))
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
     await world.pool.execute("UPDATE clients SET disabled_at = now()")
     answer = await world.http.post("/oauth2/token", data=grant, auth=("match-1", secret))
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
     assert answer.headers["www-authenticate"].startswith("Basic ")
+
+
+async def test_an_operators_client_cannot_report_scores(world: World) -> None:
+    secret = new_secret()
+    await world.pool.execute("INSERT INTO clients VALUES ('operator-1', $1, 3)", secret_hash(secret))
+    form = {"grant_type": "client_credentials"}
+    answer = await world.http.post("/oauth2/token", data=form, auth=("operator-1", secret))
+    assert answer.json()["scope"] == "operate:scoreboard"
+    verifier = await world.verifier()
+    identity = await verifier.verify(f"Bearer {answer.json()['access_token']}")
+    assert (identity.subject, identity.role, list(identity.scopes)) == ("operator-1", "admin", ["operate:scoreboard"])
+    await verifier.close()
+    asked = await world.http.post("/oauth2/token", data=form | {"scope": "update:score"}, auth=("operator-1", secret))
+    assert (asked.status_code, asked.json()["error"]) == (400, "invalid_scope")
 
 
 async def test_the_token_endpoint_refreshes_like_the_rpc(world: World) -> None:
@@ -393,6 +348,12 @@ FORM = "application/x-www-form-urlencoded"
 
 BAD_REQUESTS = [
     (b"grant_type=password&username=a&password=b", FORM, 400, "unsupported_grant_type"),
+    (
+        b"grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=a",
+        FORM,
+        400,
+        "unsupported_grant_type",
+    ),
     (b"", FORM, 400, "invalid_request"),
     (b"grant_type=refresh_token", FORM, 400, "invalid_request"),
     (b"grant_type=refresh_token&refresh_token=%00%FF", FORM, 400, "invalid_request"),
@@ -402,7 +363,7 @@ BAD_REQUESTS = [
     (b"grant_type=refresh_token&grant_type=password", FORM, 400, "invalid_request"),
     (b"grant_type=client_credentials", FORM, 401, "invalid_client"),
     (b"grant_type=client_credentials&client_id=%00&client_secret=x", FORM, 401, "invalid_client"),
-    (b"grant_type=client_credentials&client_id=a&client_secret=b&scope=admin", FORM, 400, "invalid_scope"),
+    (b"grant_type=client_credentials&client_id=a&client_secret=b&scope=admin", FORM, 401, "invalid_client"),
     (b"&".join(b"a%d=1" % n for n in range(50)), FORM, 400, "invalid_request"),
     (b'{"grant_type":"refresh_token"}', "application/json", 400, "invalid_request"),
     (b"a=" + b"x" * 20_000, FORM, 413, "invalid_request"),

@@ -1,41 +1,51 @@
 """The conformance suite of board readers: Redis and Postgres answer alike."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
+from redis.asyncio import Redis
 
 from board import keys, read_postgres, view
 from board.entry import BoardKey, Entry
 from board.order import SCORE_MAX, sort_key
-from board.read import BoardReader, NotReady, Page, Row
+from board.read import BoardReader, NotReady, Page, Place, Row
 from board.read_postgres import PostgresReader
 from board.read_redis import RedisReader
+from board.reading import BoardReading
 from mesh.postgres import create_pool
-from mesh.redis import connect
-from tests.boards import REDIS_TIMEOUT_S, START, World, add_players, make_world, put_entries
+from mesh.redis import Breaker, connect
+from tests.boards import REDIS_TIMEOUT_S, START, World, add_players, empty, make_world, put_entries
 from tests.servers import Database, RedisServer
 
 LATER = START + timedelta(microseconds=1)
 
 
-@pytest.fixture
-async def world(database: Database, redis_view: RedisServer) -> AsyncIterator[World]:
-    async with make_world(database, redis_view) as made:
+@pytest.fixture(scope="module")
+async def module_world(module_database: Database, redis_server: RedisServer) -> AsyncIterator[World]:
+    async with make_world(module_database, redis_server) as made:
         yield made
+
+
+@pytest.fixture
+async def world(module_world: World, redis_view: RedisServer) -> World:
+    """The module's world without players, and an empty Redis."""
+    await empty(module_world)
+    return module_world
 
 
 @pytest.fixture(params=["redis", "postgres"])
 async def reader(
-    request: pytest.FixtureRequest, database: Database, redis_view: RedisServer
+    request: pytest.FixtureRequest, module_database: Database, redis_view: RedisServer
 ) -> AsyncIterator[BoardReader]:
     """Each reader, with the rights of leaderboard_svc alone."""
     if request.param == "redis":
         async with connect(redis_view.url("leaderboard_svc"), timeout_s=REDIS_TIMEOUT_S) as redis:
             yield RedisReader(redis)
     else:
-        url = database.url("leaderboard_svc")
+        url = module_database.url("leaderboard_svc")
         async with await create_pool(url, name="test reader", size=2, command_timeout_s=60) as pool:
             yield PostgresReader(pool)
 
@@ -162,6 +172,41 @@ async def test_a_board_that_redis_does_not_have_is_not_ready(world: World, redis
                 await answer
 
 
+async def test_players_who_are_asked_for_at_once_share_few_calls_and_each_gets_his_own_answer(
+    world: World, redis_view: RedisServer
+) -> None:
+    players, daily, gone = 70, world.key("daily", START), world.key("daily", START + timedelta(days=1))
+    await _fill(world, world.all, [(100 - n, START, False) for n in range(players)])
+    await put_entries(world, [Entry(daily, 5, 1, START, 1, hidden=False)])
+    await view.rebuild(world.worker, world.redis, daily)
+    async with (
+        connect(redis_view.url("leaderboard_svc"), timeout_s=REDIS_TIMEOUT_S) as redis,
+        connect(redis_view.url(), timeout_s=REDIS_TIMEOUT_S) as owner,
+    ):
+        reader = RedisReader(redis)
+        await reader.place(world.all, "p1")  # Redis knows the script from now on
+        before = await _scripts_run(owner)
+        places = [reader.place(world.all, f"p{number}") for number in range(1, players + 1)]
+        others = [reader.around(world.all, "p3", 1), reader.place(daily, "p5"), reader.place(daily, "p6")]
+        found = await asyncio.gather(*places, *others, reader.place(gone, "p1"), return_exceptions=True)
+        assert await _scripts_run(owner) - before == 2
+        *ranks, around, on_daily, nobody, not_ready = found
+        assert [place.row.rank for place in ranks if isinstance(place, Place)] == list(range(1, players + 1))
+        assert isinstance(around, Page)
+        assert _shown(around) == [(2, "p2", 99), (3, "p3", 98), (4, "p4", 97)]
+        assert isinstance(on_daily, Place)
+        assert (on_daily.row, on_daily.players) == (Row(1, "p5", "P5", 1), 1)
+        assert (nobody, type(not_ready)) == (None, NotReady)
+        await owner.script_flush()  # as a Redis that was started again
+        place = await reader.place(world.all, "p2")
+        assert (place and place.row.rank) == 2
+
+
+async def _scripts_run(owner: Redis) -> int:
+    stats = await owner.info("commandstats")
+    return int(stats["cmdstat_evalsha"]["calls"])
+
+
 async def test_a_rank_from_postgres_is_counted_no_further_than_its_bound(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,3 +219,16 @@ async def test_a_rank_from_postgres_is_counted_no_further_than_its_bound(
         assert place is not None
         ranks.append((place.row.rank, place.approximate))
     assert ranks == [(1, False), (2, False), (3, False), (4, False), (5, True), (5, True)]
+
+
+async def test_what_postgres_said_is_given_to_the_next_who_asks_until_redis_is_back(world: World) -> None:
+    await _fill(world, world.all, [(1, START, False)])
+    reading = BoardReading(RedisReader(world.redis), PostgresReader(world.worker, top_life_s=60), Breaker())
+    await view.distrust(world.redis, world.all)
+    for score in (1, 2):  # the same answer, though Postgres has another by now
+        page, stale = await reading.top(world.all, 0, 10)
+        assert ([row.score for row in page.rows], stale) == ([1], True)
+        await put_entries(world, [Entry(world.all, 1, score + 1, START, score + 1, hidden=False)])
+    await view.rebuild(world.worker, world.redis, world.all)
+    page, stale = await reading.top(world.all, 0, 10)
+    assert ([row.score for row in page.rows], stale) == ([3], False)

@@ -15,6 +15,7 @@ from board.catalogue_store import apply_catalogue
 from mesh.client_secret import secret_matches
 from scoreboard.cli import app
 from scoreboard.local import state
+from scoreboard.local.accounts import OPERATOR
 from scoreboard.local.files import write_private
 from tests import servers
 from tests.servers import Database, PostgresServer
@@ -55,6 +56,14 @@ async def clients_in(database: Database) -> list[asyncpg.Record]:
         await connection.close()
 
 
+async def log_in(database: Database) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(database.url())
+    try:
+        return await connection.fetch("SELECT * FROM admin_log ORDER BY id")
+    finally:
+        await connection.close()
+
+
 async def test_a_client_gets_a_secret_that_only_its_hash_is_kept_of(database: Database, folder: Path) -> None:
     code, text = await create(folder, "game-1", "--actions", "win-round", "--rate", "50", "--json")
     made = json.loads(text)
@@ -66,13 +75,20 @@ async def test_a_client_gets_a_secret_that_only_its_hash_is_kept_of(database: Da
     )
     assert secret_matches(made["client_secret"], row["secret_hash"])
     assert made["client_secret"] not in str(row)
+    (line,) = await log_in(database)
+    assert (line["actor"], line["action"], line["target"], line["reason"]) == (
+        *(OPERATOR, "client", "client game-1"),
+        "made on the command line",
+    )
+    assert json.loads(line["after"]) == {"actions": ["win-round"], "updates_per_second": 50}
 
 
 async def test_without_limits_a_client_may_report_every_action(database: Database, folder: Path) -> None:
-    code, text = await create(folder, "game-2")
+    code, text = await create(folder, "game-2", "--reason", "a new server")
     secret = next(line.split()[1] for line in text.splitlines() if line.startswith("client_secret"))
     (row,) = await clients_in(database)
     assert (code, row["actions"], row["updates_per_second"]) == (0, None, 1000)
+    assert [line["reason"] for line in await log_in(database)] == ["a new server"]
     assert secret_matches(secret, row["secret_hash"])
 
 
@@ -88,6 +104,17 @@ async def test_what_is_wrong_makes_no_client(database: Database, folder: Path) -
         assert code != 0, args
         assert said in text, args
     assert await clients_in(database) == []
+    assert await log_in(database) == []
+
+
+async def test_a_client_is_not_made_here_for_another_deployment(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCOREBOARD_ADMIN_URL", "http://127.0.0.1:1")
+    code, text = await create(folder, "game-1")
+    assert code != 0
+    assert "cannot be reached from here" in text
+    assert await clients_in(database) == []
 
 
 async def test_a_name_is_given_once_and_its_secret_stays(database: Database, folder: Path) -> None:
@@ -97,3 +124,4 @@ async def test_a_name_is_given_once_and_its_secret_stays(database: Database, fol
     assert code != 0
     assert "There is a client game-1 already." in text
     assert await clients_in(database) == before
+    assert len(await log_in(database)) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -40,10 +39,13 @@ class World:
     all: BoardKey
 
 
-@pytest.fixture
-async def world(database: Database, redis_view: RedisServer, tmp_path: Path) -> AsyncIterator[World]:
-    pool = await asyncpg.create_pool(database.url(), min_size=1, max_size=2)
-    client = redis.asyncio.Redis.from_url(redis_view.url())
+@pytest.fixture(scope="module")
+async def world(
+    module_database: Database, module_view: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """One service for all tests: who takes something from the board puts it back."""
+    pool = await asyncpg.create_pool(module_database.url(), min_size=1, max_size=2)
+    client = redis.asyncio.Redis.from_url(module_view.url())
     async with pool.acquire() as connection:
         await apply_catalogue(connection, (TREE / "scoreboard.toml").read_text())
         catalogue = await load_catalogue(connection)
@@ -62,8 +64,8 @@ async def world(database: Database, redis_view: RedisServer, tmp_path: Path) -> 
             )
     await view.rebuild(pool, client, key)
     environment = {
-        "SCOREBOARD_POSTGRES_URL": database.url("leaderboard_svc"),
-        "SCOREBOARD_REDIS_URL": redis_view.url("leaderboard_svc"),
+        "SCOREBOARD_POSTGRES_URL": module_database.url("leaderboard_svc"),
+        "SCOREBOARD_REDIS_URL": module_view.url("leaderboard_svc"),
     }
     try:
         async with (
@@ -72,7 +74,7 @@ async def world(database: Database, redis_view: RedisServer, tmp_path: Path) -> 
                 "scoreboard.v1.LeaderboardService",
                 "SCOREBOARD_LEADERBOARD_PORT",
                 environment,
-                tmp_path,
+                tmp_path_factory.mktemp("leaderboard_svc"),
             ) as (_, port),
             grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):

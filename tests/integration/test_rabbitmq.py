@@ -1,20 +1,21 @@
-"""The broker connection on a real RabbitMQ that these tests own, freeze, kill and start again."""
+"""The broker connection on a real RabbitMQ that these tests freeze, kill and start again."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
+from datetime import timedelta
 from functools import partial
 
-import httpx
+import pika
 import pytest
 
 from board import queues
+from mesh import amqp
 from mesh.rabbitmq import (
     DIRECT_REPLY_TO,
     BrokerAway,
@@ -28,62 +29,13 @@ from mesh.rabbitmq import (
 )
 from scoreboard.local.accounts import OWNER
 from scoreboard.local.ports import Ports
-from scoreboard.local.program import base_environment, start
-from scoreboard.local.servers import RABBITMQ_SCRIPT
-from tests.servers import RabbitmqServer, Vhost, delete_vhost, make_vhost, start_rabbitmq
+from tests.fault.process import Rabbitmq
+from tests.servers import Vhost, delete_vhost, make_vhost
+from tests.sizes import Record, sized
 from tests.waiting import SCALE, eventually
 
 PATIENCE_S = 30 * SCALE
 DELAYS_S = (0.2, 1)
-
-
-class Broker:
-    """A RabbitMQ of these tests alone, since they freeze and kill it."""
-
-    def __init__(self, server: RabbitmqServer):
-        self.server = server
-        self._running = server.running
-
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self._running.pid, number)
-
-    async def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        await self._running.ended()
-
-    async def start(self) -> None:
-        self._running = await start(self._running.program, self._running.log)
-        await self._running.until_ready()
-        await eventually(self._api_answers, PATIENCE_S)
-
-    async def stop(self) -> None:
-        await self._running.stop()
-        await self.server.epmd.stop()
-
-    async def ctl(self, *arguments: str) -> None:
-        process = await asyncio.create_subprocess_exec(
-            RABBITMQ_SCRIPT.with_name("rabbitmqctl"),
-            *arguments,
-            env={**base_environment(), **self._running.program.environment},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        out, _ = await process.communicate()
-        assert process.returncode == 0, out.decode()
-
-    async def _api_answers(self) -> bool:
-        try:
-            async with self.server.api() as api:
-                return (await api.get("/overview")).is_success
-        except httpx.TransportError:
-            return False
-
-
-@pytest.fixture(scope="module")
-async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Broker]:
-    broker = Broker(await start_rabbitmq(tmp_path_factory.mktemp("rabbitmq")))
-    yield broker
-    await broker.stop()
 
 
 class Mesh:
@@ -116,8 +68,8 @@ class Mesh:
 
 
 @pytest.fixture
-async def mesh(broker: Broker) -> AsyncIterator[Mesh]:
-    mesh = Mesh(await make_vhost(broker.server))
+async def mesh(breakable_rabbitmq: Rabbitmq) -> AsyncIterator[Mesh]:
+    mesh = Mesh(await make_vhost(breakable_rabbitmq.server))
     yield mesh
     for connection in mesh.opened:
         await connection.close()
@@ -149,12 +101,12 @@ async def received(consumer: Consumer, count: int) -> list[bytes]:
 
 
 @asynccontextmanager
-async def frozen(broker: Broker) -> AsyncIterator[None]:
-    broker.signal(signal.SIGSTOP)
+async def frozen(breakable_rabbitmq: Rabbitmq) -> AsyncIterator[None]:
+    breakable_rabbitmq.freeze()
     try:
         yield
     finally:
-        broker.signal(signal.SIGCONT)
+        breakable_rabbitmq.thaw()
 
 
 async def test_thousand_publishes_are_confirmed_together(mesh: Mesh) -> None:
@@ -163,6 +115,29 @@ async def test_thousand_publishes_are_confirmed_together(mesh: Mesh) -> None:
     await send(publisher, *bodies)
     assert publisher.inflight_messages == 0
     assert sorted(await received(await mesh.consumer(), 1000)) == sorted(bodies)
+
+
+async def test_a_connection_that_was_reset_as_it_was_made_is_told_to_whoever_waits() -> None:
+    told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    unconnected = socket.socket()
+    unconnected.setblocking(False)
+    amqp.IOServices(asyncio.get_running_loop()).create_streaming_connection(lambda: None, unconnected, told.set_result)
+    async with asyncio.timeout(PATIENCE_S):
+        assert isinstance(await told, ConnectionResetError)
+    assert unconnected.fileno() == -1, "closed"
+
+
+async def test_what_must_not_be_lost_is_marked_as_persistent(mesh: Mesh) -> None:
+    publisher = await mesh.publisher()
+    await send(publisher, b"kept")
+
+    def delivery_mode() -> int | None:
+        with closing(pika.BlockingConnection(pika.URLParameters(mesh.vhost.url(OWNER)))) as connection:
+            _, properties, _ = connection.channel().basic_get(queues.UPDATES)
+            mode: int | None = properties.delivery_mode
+            return mode
+
+    assert await asyncio.to_thread(delivery_mode) == pika.DeliveryMode.Persistent.value
 
 
 async def test_message_for_no_queue_is_never_confirmed(mesh: Mesh) -> None:
@@ -206,49 +181,60 @@ async def test_exchange_that_is_missing_refuses_and_the_channel_comes_back(mesh:
     await send(publisher, b"fine")
 
 
-async def test_killed_broker_ends_each_publish_in_time_and_keeps_what_it_confirmed(broker: Broker, mesh: Mesh) -> None:
+@pytest.mark.promise(row=3)
+async def test_killed_broker_ends_each_publish_in_time_and_keeps_what_it_confirmed(
+    breakable_rabbitmq: Rabbitmq, mesh: Mesh, record_property: Record
+) -> None:
     replies: list[bytes] = []
     publisher = await mesh.publisher(replies.append)
     consumer = await mesh.consumer()
     answers = await mesh.publisher()
     consumer.pause()
     results: dict[bytes, tuple[str, float]] = {}
+    kills, results_each = sized((1, 500), (5, 5_000))
 
-    async def keep_publishing(lane: int) -> None:
+    async def keep_publishing(lane: str) -> None:
         for number in itertools.count():
             body = f"{lane}-{number}".encode()
             results[body] = await outcome(publisher, body)
             if results[body][0] == "away":
                 return
 
-    lanes = asyncio.gather(*(keep_publishing(lane) for lane in range(64)))
-    await eventually(lambda: len(results) > 500)
-    await broker.kill()
-    await lanes
+    for kill in range(kills):
+        lanes = asyncio.gather(*(keep_publishing(f"{kill}-{lane}") for lane in range(64)))
+        await eventually(lambda: len(results) > (kill + 1) * results_each)  # noqa: B023 — awaited in here
+        await breakable_rabbitmq.kill()
+        await lanes
+        assert (await outcome(publisher, b"while away"))[0] == "away"
+        assert not publisher.is_ready
+        await breakable_rabbitmq.start()
+        for connection in mesh.opened:
+            await connection.wait_ready(PATIENCE_S)
     assert max(seconds for _, seconds in results.values()) < 3
-    assert (await outcome(publisher, b"while away"))[0] == "away"
-    assert not publisher.is_ready
-    await broker.start()
-    for connection in mesh.opened:
-        await connection.wait_ready(PATIENCE_S)
     await publisher.publish(queues.EXCHANGE, queues.UPDATES, b"last", reply_to=DIRECT_REPLY_TO)
     consumer.resume()
     confirmed = {body for body, (kind, _) in results.items() if kind == "ok"} | {b"last"}
-    async with asyncio.timeout(PATIENCE_S):
-        while confirmed:
-            delivery = await consumer.get()
-            consumer.ack(delivery)
-            confirmed.discard(delivery.body)
-            if delivery.reply_to:
-                assert answers.publish_nowait("", delivery.reply_to, b"answer")
+    lost = set(confirmed)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_S):
+            while lost:
+                delivery = await consumer.get()
+                consumer.ack(delivery)
+                lost.discard(delivery.body)
+                if delivery.reply_to:
+                    assert answers.publish_nowait("", delivery.reply_to, b"answer")
+    for name, count in (("faults", kills), ("updates", len(confirmed)), ("lost", len(lost))):
+        record_property(name, count)
+    assert not lost
     await eventually(lambda: replies == [b"answer"])
 
 
-async def test_frozen_broker_is_not_waited_for(broker: Broker, mesh: Mesh) -> None:
+@pytest.mark.promise(row=8)
+async def test_frozen_broker_is_not_waited_for(breakable_rabbitmq: Rabbitmq, mesh: Mesh) -> None:
     publisher = await mesh.publisher()
     await send(publisher, b"before")
     began = time.monotonic()
-    async with frozen(broker):
+    async with frozen(breakable_rabbitmq):
         big = [outcome(publisher, bytes(2**20)) for _ in range(20)]
         results = await asyncio.gather(*big)
         assert {kind for kind, _ in results} == {"away"}
@@ -262,14 +248,16 @@ async def test_frozen_broker_is_not_waited_for(broker: Broker, mesh: Mesh) -> No
     await send(publisher, b"after")
 
 
-async def test_lost_connection_comes_back_with_its_reply_and_queue_consumers(broker: Broker, mesh: Mesh) -> None:
+async def test_lost_connection_comes_back_with_its_reply_and_queue_consumers(
+    breakable_rabbitmq: Rabbitmq, mesh: Mesh
+) -> None:
     replies: list[bytes] = []
     publisher = await mesh.publisher(replies.append)
     consumer = await mesh.consumer()
     await send(publisher, b"held")
     async with asyncio.timeout(PATIENCE_S):
         held = await consumer.get()
-    await broker.ctl("close_all_connections", "--vhost", mesh.vhost.name, "by a test")
+    await breakable_rabbitmq.ctl("close_all_connections", "--vhost", mesh.vhost.name, "by a test")
     await eventually(lambda: not consumer.is_held(held))
     for connection in mesh.opened:
         await connection.wait_ready(PATIENCE_S)
@@ -379,6 +367,46 @@ async def test_paused_consumer_keeps_what_it_holds_and_counts_no_delivery(mesh: 
     assert [(each.body, each.delivery_count) for each in deliveries] == [(b"1", 0), (b"2", 0), (b"3", 0)]
 
 
+async def test_paused_consumer_that_lost_its_channel_holds_nothing_until_it_goes_on(mesh: Mesh) -> None:
+    publisher = await mesh.publisher()
+    consumer = await mesh.consumer()
+    consumer.pause()
+    await send(publisher, b"1")
+    channel = await mesh.opened[0].open_channel()
+
+    async def are_ready(count: int) -> bool:
+        return await channel.count_ready(queues.UPDATES) == count
+
+    await eventually(lambda: are_ready(0), what="a message that the consumer holds")
+    lost = consumer._channel
+    assert lost is not None
+    lost.close()
+    await eventually(lambda: consumer.is_up and consumer._channel is not lost, what="another channel")
+    await eventually(lambda: are_ready(1), what="the message back in the queue")
+    consumer.resume()
+    assert await received(consumer, 1) == [b"1"]
+
+
+async def test_consumer_that_goes_on_while_the_broker_does_not_answer_is_subscribed_later(
+    breakable_rabbitmq: Rabbitmq, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = await mesh.publisher()
+    consumer = await mesh.consumer()
+    consumer.pause()
+    lost = consumer._channel
+    assert lost is not None
+    lost.close()
+    await eventually(lambda: consumer.is_up and consumer._channel is not lost, what="another channel")
+    async with frozen(breakable_rabbitmq):
+        with monkeypatch.context() as patch:
+            patch.setattr(amqp, "CALL_TIMEOUT_S", 0.1)
+            consumer.resume()
+            assert consumer._subscribing is not None
+            await consumer._subscribing
+    await send(publisher, b"1")
+    assert await received(consumer, 1) == [b"1"]
+
+
 async def test_consumer_survives_the_deletion_of_its_queue(mesh: Mesh) -> None:
     publisher = await mesh.publisher()
     consumer = await mesh.consumer()
@@ -405,11 +433,12 @@ async def test_consumers_of_one_connection_have_channels_of_their_own(mesh: Mesh
         break
 
 
-async def test_memory_alarm_refuses_at_once_and_passes(broker: Broker, mesh: Mesh) -> None:
+@pytest.mark.promise(row=8)
+async def test_memory_alarm_refuses_at_once_and_passes(breakable_rabbitmq: Rabbitmq, mesh: Mesh) -> None:
     publisher = await mesh.publisher()
     consumer = await mesh.consumer()
     await send(publisher, b"before")
-    await broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    await breakable_rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
     try:
         # The broker says so only to a connection that publishes.
         assert (await outcome(publisher, b"first"))[1] < 3
@@ -417,10 +446,11 @@ async def test_memory_alarm_refuses_at_once_and_passes(broker: Broker, mesh: Mes
         results = await asyncio.gather(*(outcome(publisher, b"refused") for _ in range(100)))
         assert {kind for kind, _ in results} == {"away"}
         assert max(seconds for _, seconds in results) < 0.5
+        assert publisher.inflight_messages <= 1  # the first: none of what was refused waits
         assert not publisher.publish_nowait("", "nowhere", b"")
         assert b"before" in await received(consumer, 1)
     finally:
-        await broker.ctl("set_vm_memory_high_watermark", "0.4")
+        await breakable_rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
     await eventually(lambda: publisher.is_ready)
     await send(publisher, b"after")
 
@@ -463,6 +493,12 @@ async def test_differing_declaration_is_refused(mesh: Mesh) -> None:
     channel = await mesh.opened[0].open_channel()
     with pytest.raises(BrokerRefused):
         await queues.declare(channel, max_bytes=1, delays_s=DELAYS_S)
+
+
+async def test_messages_may_be_held_for_as_long_as_postgres_may_be_away(breakable_rabbitmq: Rabbitmq) -> None:
+    said = await breakable_rabbitmq.ctl("eval", "application:get_env(rabbit, consumer_timeout).")
+    milliseconds = said.strip().removeprefix("{ok,").removesuffix("}")
+    assert timedelta(milliseconds=int(milliseconds)) >= timedelta(days=30)
 
 
 async def test_no_broker_is_an_answer() -> None:

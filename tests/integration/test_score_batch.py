@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from scoreboard.v1 import score_pb2 as pb
 from tests.scoring import Player, Scoring, module_scoring, new_nonce, update_id_of
 from tests.servers import PostgresServer, RabbitmqServer, RedisServer
+from tests.sizes import Record, sized
 from tests.waiting import eventually
 
 some = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+more = settings(some, max_examples=sized(40, 300))
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +221,37 @@ async def test_no_item_fails_the_batch_or_counts_for_a_player_that_is_none(
     assert {result.status for result in results} == {pb.REFUSED}
     assert not {result.reason for result in results} & {"", "INTERNAL"}
     assert await world.bench.pool.fetch("SELECT FROM score_logs WHERE reporter = $1", client.user_id) == []
+
+
+@pytest.fixture(scope="module")
+async def reporter(world: Scoring) -> Player:
+    """A client that score_svc knows already, after its first call."""
+    return await world.client()
+
+
+POINTS = {"win-round": 50, "lose-round": -20, "coin": 1}
+
+
+@pytest.mark.promise(row=26)
+@more
+@given(
+    action_id=st.sampled_from([*POINTS, "match-result"]),
+    value=st.none() | st.integers(-600, 600).map(float) | st.sampled_from([9.5, 10.0, 500.0, 500.5]) | st.floats(),
+)
+async def test_a_client_s_value_counts_in_its_action_s_range_alone(
+    world: Scoring, reporter: Player, record_property: Record, action_id: str, value: float | None
+) -> None:
+    player = await world.player()
+    (result,) = await world.batch(reporter, item(player, action_id, value=value))
+    is_in_range = value is not None and value.is_integer() and 10 <= value <= 500
+    wanted = POINTS.get(action_id) if value is None else value if is_in_range and action_id not in POINTS else None
+    if wanted is None:
+        assert told([result]) == [("REFUSED", "INVALID_ARGUMENT")]
+        assert await world.rows(player) == []
+    else:
+        assert result.points == result.new_score == wanted
+        assert [row["score_change"] for row in await world.rows(player)] == [wanted]
+    record_property("updates", 1)
 
 
 async def test_what_the_ledger_has_the_boards_have(world: Scoring) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import grpc
+import pytest
 import redis.asyncio
 
 from board.catalogue_cache import CatalogueCache
@@ -16,11 +19,14 @@ from board.entry import BoardKey
 from board.read_postgres import PostgresReader
 from board.read_redis import RedisReader
 from board.reading import BoardReading
+from mesh.identity import Identity
+from mesh.postgres import create_pool
 from mesh.redis import Breaker
 from scoreboard.client import to_error
 from scoreboard.v1 import stream_pb2 as pb
 from stream_svc.frames import Format
 from stream_svc.hub import Hub
+from stream_svc.snapshot import Me
 from stream_svc.watcher import Watcher
 from tests.boards import START, World, add_players, make_world
 from tests.gate import gate_to
@@ -29,6 +35,7 @@ from tests.waiting import eventually
 from tests.watching import Boards, Streams, streaming
 
 
+@pytest.mark.promise(row=34)
 async def test_an_emptied_redis_is_answered_for_by_postgres_and_no_version_falls(
     database: Database, redis_view: RedisServer, tmp_path: Path
 ) -> None:
@@ -47,6 +54,7 @@ async def test_an_emptied_redis_is_answered_for_by_postgres_and_no_version_falls
         assert rebuilt.version > first.version
 
 
+@pytest.mark.promise(row=34)
 async def test_streams_go_on_from_postgres_while_redis_is_away(
     database: Database, redis_view: RedisServer, tmp_path: Path
 ) -> None:
@@ -91,6 +99,7 @@ async def test_with_redis_and_postgres_away_watchers_stay_and_newcomers_are_told
         assert (await watch.until(("p3", 30), ("p1", 20), ("p2", 10))).version >= first.version
 
 
+@pytest.mark.promise(row=33)
 async def test_a_grpc_client_that_stops_reading_is_cut_off_and_harms_nobody(
     database: Database, redis_view: RedisServer, tmp_path: Path
 ) -> None:
@@ -126,17 +135,40 @@ async def _has_room(streams: Streams) -> bool:
 
 
 @asynccontextmanager
-async def watched(world: World, clock: list[datetime]) -> AsyncIterator[Hub]:
-    """A hub in this process, which believes the clock of the test."""
+async def watched(world: World, clock: list[datetime], pool: asyncpg.Pool | None = None) -> AsyncIterator[Hub]:
+    """A hub in this process, which believes the clock of the test. pool: its way to Postgres."""
     catalogue = CatalogueCache(world.worker)
     await catalogue.start()
-    reading = BoardReading(RedisReader(world.redis), PostgresReader(world.worker), Breaker())
+    reading = BoardReading(RedisReader(world.redis), PostgresReader(pool or world.worker), Breaker())
     hub = Hub(catalogue, reading, clock=lambda: clock[0], watchers_max=10, heartbeat_s=60)
     try:
         yield hub
     finally:
         await hub.close()
         await catalogue.close()
+
+
+async def test_own_places_go_on_soon_after_a_postgres_that_did_not_answer(
+    database: Database, redis_view: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with make_world(database, redis_view) as world, gate_to(database.server.port) as gate:
+        boards = Boards(world, await add_players(world, 1))
+        await boards.score(1, 5, view_too=False)  # and no view: Postgres has to answer
+        url, hang_s = gate.url(database.url("stream_svc")), 2.0
+        async with (
+            await create_pool(url, name="test", size=10, command_timeout_s=hang_s) as pool,
+            watched(world, [START], pool) as hub,
+        ):
+            watcher = Watcher("all", 10, Format.PROTO, lambda: None)
+            watcher.identity = Identity("p1", "sid", 1, frozenset(), "player", time.time() + 600)
+            async with hub.watching(watcher):
+                assert watcher.me == Me(1, 5)
+                gate.freeze()
+                hub.want_place(watcher)
+                await eventually(lambda: "A board could not be read" in caplog.text, what="the end of patience")
+                await boards.score(1, 6, view_too=False)
+                await gate.heal()
+                await eventually(lambda: watcher.me == Me(1, 6), 3 * hang_s, "the own place")
 
 
 async def test_at_the_periods_end_comes_its_last_frame_and_then_the_next_period(

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -24,10 +24,20 @@ from tests.servers import Database, RedisServer
 from tests.watching import WAIT_S, Streams, streaming
 
 
-@pytest.fixture
-async def streams(database: Database, redis_view: RedisServer, tmp_path: Path) -> AsyncIterator[Streams]:
-    async with streaming(database, redis_view, tmp_path, settings={"stream_heartbeat_s": 1}) as running:
+@pytest.fixture(scope="module")
+async def module_streams(
+    module_database: Database, module_view: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Streams]:
+    folder, settings = tmp_path_factory.mktemp("stream_svc"), {"stream_heartbeat_s": 1}
+    async with streaming(module_database, module_view, folder, settings=settings) as running:
         yield running
+
+
+@pytest.fixture
+async def streams(module_streams: Streams) -> Streams:
+    """The module's service, which shows p1 = 20 and p2 = 10."""
+    await module_streams.reset()
+    return module_streams
 
 
 def rows_of(frame: pb.LeaderboardUpdate) -> Rows:
@@ -144,12 +154,12 @@ async def test_a_bad_token_is_refused_and_none_is_public(streams: Streams) -> No
 
 
 async def test_a_stream_with_own_place_ends_when_its_session_is_logged_out(
-    streams: Streams, redis_view: RedisServer
+    streams: Streams, module_view: RedisServer
 ) -> None:
     token = streams.bearer("p1", sid="out")
     watch = streams.watch(me=True, token=token)
     assert (await watch.next()).me.rank == 1
-    async with redis.asyncio.Redis.from_url(redis_view.url("auth_svc")) as auth:
+    async with redis.asyncio.Redis.from_url(module_view.url("auth_svc")) as auth:
         await auth.set(keys.deny("out"), "1")
     assert to_error(await watch.refusal()).reason == "SESSION_REVOKED"
     assert to_error(await streams.watch(me=True, token=token).refusal()).reason == "SESSION_REVOKED"
@@ -162,19 +172,18 @@ async def test_a_stream_with_own_place_ends_with_its_token(streams: Streams) -> 
     assert to_error(await watch.refusal()).reason == "TOKEN_EXPIRED"
 
 
+@pytest.mark.promise(row=39)
 async def test_sigterm_tells_every_stream_to_reconnect(streams: Streams) -> None:
-    watch = streams.watch()
-    await watch.next()
-    async with streams.socket() as socket, streams.socket() as idle:
-        await socket.next()
-        await idle.next()
-        await idle.say(watch=[])
-        os.kill(streams.running.pid, signal.SIGTERM)
-        assert await socket.close_code() == endings.RESTART.close_code
-        assert await idle.close_code() == endings.RESTART.close_code
-    refusal = to_error(await watch.refusal())
-    assert (refusal.reason, refusal.retry_after_s) == ("SERVICE_AWAY", 1)
-    assert await asyncio.wait_for(streams.running.ended(), WAIT_S) == 0
+    async with streams.another() as ending, AsyncExitStack() as stack:
+        watches = [ending.watch() for _ in range(100)]
+        sockets = [await stack.enter_async_context(ending.socket()) for _ in range(50)]
+        await asyncio.gather(*(watch.next() for watch in watches), *(socket.next() for socket in sockets))
+        await sockets[0].say(watch=[])
+        os.kill(ending.running.pid, signal.SIGTERM)
+        assert {await socket.close_code() for socket in sockets} == {endings.RESTART.close_code}
+        refusals = [to_error(await watch.refusal()) for watch in watches]
+        assert {(each.reason, each.retry_after_s) for each in refusals} == {("SERVICE_AWAY", 1)}
+        assert await asyncio.wait_for(ending.running.ended(), WAIT_S) == 0
 
 
 async def test_many_changes_are_one_frame_and_the_last_one_counts(streams: Streams) -> None:

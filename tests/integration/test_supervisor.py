@@ -15,8 +15,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import websockets
 
-from scoreboard.local import probe, secrets
+from scoreboard.local import open_files, probe, secrets
 from tests.meshes import Mesh, is_alive, new_mesh, nothing_left, scoreboard, start_scoreboard
 from tests.waiting import SCALE, eventually
 
@@ -26,10 +27,12 @@ NAMES = {
     "redis",
     "rabbitmq",
     "envoy",
+    "nginx",
     "auth_svc",
     "score_svc",
     "leaderboard_svc",
     "stream_svc",
+    "admin_svc",
     "worker-1",
     "worker-2",
 }
@@ -51,21 +54,28 @@ async def mesh(shared_folder: Path) -> AsyncIterator[Mesh]:
     """One mesh for the tests of this module; each begins with `await mesh.up()`."""
     own = new_mesh(shared_folder / "data")
     yield own
-    await own.down()
+    await own.kill()
 
 
 async def test_status_lists_every_process_by_its_own_pid(mesh: Mesh) -> None:
     await mesh.up()
     status = await mesh.status()
     assert set(status) == {"processes", "gateway", "admin"}
-    assert (status["gateway"], status["admin"]) == (mesh.url, None)
+    ports = {process["name"]: process["port"] for process in status["processes"]}
+    assert (status["gateway"], status["admin"]) == (mesh.url, f"http://127.0.0.1:{ports['admin_svc']}")
     programs = {process["name"]: psutil.Process(process["pid"]).name() for process in status["processes"]}
     assert set(programs) == NAMES
     assert programs["postgres"] == "postgres"
     assert programs["rabbitmq"] == "beam.smp"
     assert programs["redis"] == "redis-server"
     assert programs["envoy"] == "envoy"
-    assert all(await asyncio.gather(*(probe.listens(process["port"]) for process in status["processes"])))
+    files, most = psutil.Process(mesh.pid("envoy")).rlimit(psutil.RLIMIT_NOFILE)
+    assert files == min(open_files.WANTED, most), "a shell gives 1,024"
+
+    async def all_listen() -> bool:
+        return all(await asyncio.gather(*(probe.listens(process["port"]) for process in status["processes"])))
+
+    await eventually(all_listen, what="each listens")
 
 
 async def test_everything_listens_on_this_machine_alone(mesh: Mesh) -> None:
@@ -86,17 +96,13 @@ async def test_secrets_are_readable_by_their_owner_alone(mesh: Mesh) -> None:
     assert not [line for line in shown for password in passwords if password in line]
 
 
-@pytest.mark.parametrize("name", ["score_svc", "worker-1", "redis", "postgres", "rabbitmq", "envoy"])
+@pytest.mark.parametrize("name", ["score_svc", "worker-1", "redis", "postgres", "rabbitmq", "envoy", "nginx"])
 async def test_a_killed_process_comes_back(mesh: Mesh, name: str) -> None:
     await mesh.up()
-    killed = await mesh.pid(name)
+    killed = mesh.pid(name)
     assert killed is not None
     os.kill(killed, 9)
-
-    async def is_back() -> bool:
-        return await mesh.pid(name) not in (None, killed)
-
-    await eventually(is_back, 30, f"a new {name}")
+    await eventually(lambda: mesh.pid(name) not in (None, killed), 30, f"a new {name}")
     await eventually(lambda: _board_answers(mesh), 60, "the board")
 
 
@@ -108,14 +114,27 @@ async def _board_answers(mesh: Mesh) -> bool:
         return False
 
 
-async def test_a_terminated_supervisor_leaves_nothing(mesh: Mesh) -> None:
+async def test_a_terminated_supervisor_tells_streams_leaves_nothing_and_comes_up_on_its_ports(mesh: Mesh) -> None:
     await mesh.up()
     family, ports = mesh.family(), mesh.ports()
-    mesh.supervisor().terminate()
+    async with websockets.connect(mesh.url.replace("http", "ws", 1) + "/ws/leaderboard") as stream:
+        await stream.recv()
+        mesh.supervisor().terminate()
+        with pytest.raises(websockets.ConnectionClosed) as ended:
+            await asyncio.wait_for(_read_to_the_end(stream), 60 * SCALE)
+    assert ended.value.rcvd is not None
+    assert ended.value.rcvd.code == websockets.CloseCode.SERVICE_RESTART
     await nothing_left(family, ports, 60)
+    await mesh.up()
+    assert mesh.ports() == ports
 
 
-async def test_a_killed_supervisor_leaves_nothing(mesh: Mesh) -> None:
+async def _read_to_the_end(stream: websockets.ClientConnection) -> None:
+    while True:
+        await stream.recv()
+
+
+async def test_a_killed_supervisor_leaves_nothing_and_damaged_notes_do_not_keep_its_mesh_down(mesh: Mesh) -> None:
     await mesh.up()
     family, ports = mesh.family(), mesh.ports()
     mesh.supervisor().kill()
@@ -123,12 +142,24 @@ async def test_a_killed_supervisor_leaves_nothing(mesh: Mesh) -> None:
     done = await scoreboard("status", "--data", str(mesh.data))
     assert done.code == 1
     assert "No mesh runs" in done.err
+    (mesh.data / "mesh.json").write_text('{"supervisor"')
+    await mesh.up()
+    assert await _board_answers(mesh)
 
 
-async def test_down_stops_its_own_mesh_and_no_other(mesh: Mesh, folder: Path) -> None:
+async def test_a_start_killed_half_way_is_mended_by_the_next_and_down_stops_that_mesh_and_no_other(
+    mesh: Mesh, folder: Path
+) -> None:
     other = new_mesh(folder / "other")
+    half = await start_scoreboard(*other.arguments())
+    making = other.data / "postgres.new"
+    await eventually(lambda: making.exists() or (other.data / "postgres").exists(), 30, "a start under way")
+    half.kill()
+    await half.communicate()
     await asyncio.gather(mesh.up(), other.up())
     try:
+        assert await _board_answers(other)
+        assert not making.exists()
         family, ports = other.family(), other.ports()
         neighbours = mesh.family()
         assert not {process.pid for process in family} & {process.pid for process in neighbours}
@@ -139,15 +170,7 @@ async def test_down_stops_its_own_mesh_and_no_other(mesh: Mesh, folder: Path) ->
         assert all(map(is_alive, neighbours))
         assert await _board_answers(mesh)
     finally:
-        await other.down()
-
-
-async def test_a_stopped_mesh_comes_up_again_on_its_ports(mesh: Mesh) -> None:
-    await mesh.up()
-    ports = mesh.ports()
-    await mesh.down()
-    await mesh.up()
-    assert mesh.ports() == ports
+        await other.kill()
 
 
 async def test_a_second_up_on_a_folder_is_refused(mesh: Mesh) -> None:
@@ -178,29 +201,6 @@ async def test_a_folder_that_cannot_be_used_is_named_with_its_cure(folder: Path,
     assert f"The data folder {folder}/file/data cannot be used" in done.err
     assert "--data" in done.err
     assert "Traceback" not in done.err
-
-
-async def test_a_start_killed_half_way_is_mended_by_the_next(folder: Path) -> None:
-    own = new_mesh(folder / "data")
-    half = await start_scoreboard(*own.arguments())
-    making = own.data / "postgres.new"
-    await eventually(lambda: making.exists() or (own.data / "postgres").exists(), 30, "a start under way")
-    half.kill()
-    await half.communicate()
-    try:
-        await own.up()
-        assert await _board_answers(own)
-        assert not making.exists()
-    finally:
-        await own.down()
-
-
-async def test_damaged_notes_of_a_mesh_do_not_keep_it_down(mesh: Mesh) -> None:
-    await mesh.down()
-    mesh.data.mkdir(exist_ok=True)
-    (mesh.data / "mesh.json").write_text('{"supervisor"')
-    await mesh.up()
-    assert await _board_answers(mesh)
 
 
 async def test_ctrl_c_ends_a_start_under_way(folder: Path) -> None:

@@ -155,6 +155,13 @@ async def test_a_catalogue_is_applied_by_the_command(world: World, folder: Path,
     assert dry == (0, expected + "not applied; revision 1 still holds\n")
     assert await _scoreboard("apply", file, "--data", folder) == (0, expected + "revision 2\n")
     assert await _scoreboard("apply", file, "--data", folder) == (0, "nothing changes; revision 2\n")
+    file.write_text(TOML)
+    assert (await _scoreboard("apply", file, "--reason", "no jumps", "--data", folder))[0] == 0
+    log = await world.owner.fetch("SELECT actor, action, target, reason, after FROM admin_log ORDER BY id")
+    assert [tuple(line)[:4] for line in log] == [
+        ("scoreboard-cli", "apply", "catalogue", why) for why in ("applied on the command line", "no jumps")
+    ]
+    assert json.loads(log[0]["after"]) == {"revision": 2, "changes": [expected.rstrip()]}
 
 
 async def test_a_wrong_catalogue_is_refused_with_its_key(world: World, folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""auth_svc/names.py: which names and passwords are good, and which names are the same."""
+"""board/username.py and auth_svc/password.py: which names and passwords are good, and which names are the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth_svc.names import check_password, check_username
+from auth_svc.password import check_password
+from board.username import check_username
 from mesh.reasons import Reason
 from mesh.refusal import Refused
 

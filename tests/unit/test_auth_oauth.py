@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth_svc.address import UNKNOWN, client_address
 from auth_svc.oauth import OAuthError, credentials, parse_form
+from mesh.address import UNKNOWN, client_address
 from mesh.client_secret import new_secret, secret_hash, secret_matches
 
 

@@ -61,6 +61,7 @@ def test_a_key_that_cannot_be_unwrapped_does_not_sign_and_is_replaced_at_once() 
     assert keys[0].is_published(after(10))  # other instances may sign with it
 
 
+@pytest.mark.promise(row=30)
 def test_every_token_is_good_at_every_verifier_for_its_whole_life() -> None:
     """Walks through three rotations: whatever signed, any list that a verifier may still show has its key."""
     schedule = Schedule(key_life_s=1800, token_life_s=600)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from board.catalogue import Action
 from board.instant import from_us
 from board.job_pb2 import Job
-from board.ledger import LockedUser, Outcome, RecordedUpdate
+from board.ledger import PARKED, LockedUser, Outcome, RecordedUpdate
 from board.order import SCORE_MAX
 from worker import decide as rule
-from worker.decide import PARKED, Decided, Known, decide, sift
+from worker.decide import Decided, Known, decide, sift
 
 NOON_US = 1_795_608_000_000_000  # 2026-11-25T12:00:00Z
 ACTIONS = {
@@ -94,8 +94,9 @@ def test_a_player_that_is_not_there_is_refused_without_a_row() -> None:
 
 def test_what_the_ledger_has_is_answered_from_it_and_never_decided_again() -> None:
     key = UUID(bytes=_id(1))
+    at = from_us(NOON_US)
     row = RecordedUpdate(
-        key, 1, "anna", "Anna", "lose-round", 0, Outcome.REFUSED, "COOLDOWN", 0, 40, None, from_us(NOON_US)
+        key, 1, "anna", "Anna", "lose-round", 0, Outcome.REFUSED, "COOLDOWN", 0, 40, None, at, at, None, 1, None
     )
     decided = _decide([_job(1)], {key: row})
     assert decided.rows == []
@@ -108,6 +109,7 @@ def test_the_same_job_twice_in_a_batch_counts_once() -> None:
     assert [row.score_after for row in decided.rows] == [1_050]
 
 
+@pytest.mark.promise(row=18)
 def test_exactly_the_first_100_by_time_and_id_count_under_a_cap_of_100() -> None:
     jobs = [_job(n, "ben", "coin-of-100", at_s=n // 7) for n in range(500)]
     shuffled = random.Random(1).sample(jobs, 500)

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoreboard.client import ScoreboardError
-from scoreboard.demo import Roster, Tally, _classify, _outcome, percentile
-from scoreboard.v1 import score_pb2
+from scoreboard.demo import Roster, Tally, _classify, percentile
 
 
 def error(reason: str, code: grpc.StatusCode) -> ScoreboardError:
@@ -40,15 +39,6 @@ def error(reason: str, code: grpc.StatusCode) -> ScoreboardError:
 )
 def test_a_refusal_counts_by_whether_it_should_be(reason: str, code: grpc.StatusCode, outcome: str) -> None:
     assert _classify(error(reason, code)) == outcome
-
-
-@pytest.mark.parametrize(
-    ("status", "outcome"),
-    [("APPLIED", "ok"), ("REFUSED", "refused"), ("PENDING", "unknown"), ("PARKED", "failed")],
-)
-def test_only_an_applied_update_is_ok(status: str, outcome: str) -> None:
-    update = score_pb2.UpdateScoreResponse(success=True, status=score_pb2.UpdateStatus.Value(status))
-    assert _outcome(update) == outcome
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from worker.failure import is_final, is_nobodys, reason_of
         asyncpg.DiskFullError(),
         asyncpg.DeadlockDetectedError(),
         asyncpg.SerializationError(),
+        asyncpg.ReadOnlySQLTransactionError(),
         asyncpg.UndefinedTableError(),
         asyncpg.ObjectNotInPrerequisiteStateError(),
         asyncpg.LockNotAvailableError(),

@@ -66,17 +66,32 @@ async def test_an_update_that_is_alone_does_not_wait() -> None:
     for _ in range(3):  # turns of the loop, not time
         await asyncio.sleep(0)
     assert world.sizes == [1]
-    assert world.sent_at[0] - started < handover.WAIT_FEW_S
+    assert world.sent_at[0] - started < handover.WAIT_S
 
 
-@pytest.mark.parametrize(("on_way", "wait_s"), [(3, handover.WAIT_FEW_S), (100, handover.WAIT_MANY_S)])
-async def test_others_on_their_way_make_it_wait_for_company(on_way: int, wait_s: float) -> None:
+async def test_others_on_their_way_make_it_wait_for_company_but_not_for_long() -> None:
     world = World()
-    world.on_way = on_way
+    world.on_way = 3
     started = asyncio.get_running_loop().time()
     world.send()
     await eventually(lambda: world.messages, 10, "the message")
-    assert world.sent_at[0] - started >= wait_s * 0.9
+    assert world.sent_at[0] - started >= handover.WAIT_S * 0.9
+
+
+async def test_what_gathered_goes_when_the_results_of_all_others_are_there() -> None:
+    world = World()
+    world.on_way = 3
+    started = asyncio.get_running_loop().time()
+    world.send(2)
+    world.on_way -= 2
+    world.hand_over.on_results()
+    await asyncio.sleep(0)
+    assert world.sizes == [], "one is still on its way"
+    world.on_way -= 1
+    world.hand_over.on_results()
+    await asyncio.sleep(0)
+    assert world.sizes == [2]
+    assert world.sent_at[0] - started < handover.WAIT_S
 
 
 async def test_an_envelope_has_at_most_500_jobs() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,14 +9,13 @@ from typing import Any
 
 import jwt
 import pytest
-from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jwt.algorithms import ECAlgorithm
 
-from mesh import identity
+from mesh import identity, jwks
 from mesh.identity import CLOCK_SKEW_S, TokenVerifier
 from mesh.refusal import Refused
+from tests.jwks import Published, b64url, hs256, public_jwk, publishing, signed_es256, unsigned, with_claims
 from tests.waiting import eventually
 
 ISSUER, AUDIENCE, KID = "http://gateway.test", "scoreboard", "k1"
@@ -29,41 +25,14 @@ RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 HEADERS = {"typ": "at+jwt", "kid": KID}
 
 
-def public_jwk(key: ec.EllipticCurvePrivateKey, kid: str) -> dict[str, Any]:
-    return {**ECAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": kid, "use": "sig", "alg": "ES256"}
-
-
-class Keys:
-    """A JWKS endpoint whose list a test may change; `asked` counts the downloads."""
-
-    def __init__(self) -> None:
-        self.published = [public_jwk(OURS, KID)]
-        self.asked = 0
-        self.is_away = False
-        self.url = ""
-
-    async def answer(self, _: web.Request) -> web.Response:
-        self.asked += 1
-        if self.is_away:
-            raise web.HTTPServiceUnavailable
-        return web.json_response({"keys": self.published})
+@pytest.fixture
+async def keys() -> AsyncIterator[Published]:
+    async with publishing(Published(public_jwk(OURS, KID))) as published:
+        yield published
 
 
 @pytest.fixture
-async def keys() -> AsyncIterator[Keys]:
-    served = Keys()
-    app = web.Application()
-    app.router.add_get("/jwks", served.answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}/jwks"
-    yield served
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def verifier(keys: Keys) -> AsyncIterator[TokenVerifier]:
+async def verifier(keys: Published) -> AsyncIterator[TokenVerifier]:
     made = TokenVerifier(keys.url, ISSUER, AUDIENCE)
     await made.start()
     yield made
@@ -95,32 +64,7 @@ def token(key: Any = OURS, algorithm: str = "ES256", **changed: object) -> str:
 def with_header(**changed: object) -> str:
     """A token signed by us whose header is changed; None takes a field away."""
     header = {name: value for name, value in {"alg": "ES256", **HEADERS, **changed}.items() if value is not None}
-    signed = ".".join(_part(part) for part in (header, claims()))
-    signature = ECAlgorithm(ECAlgorithm.SHA256).sign(signed.encode(), OURS)
-    return f"{signed}.{_b64url(signature)}"
-
-
-def hs256_with_the_public_key(secret: bytes) -> str:
-    """The classic confusion: a public key taken for a shared secret (RFC 8725, 2.1)."""
-    signed = ".".join(_part(part) for part in ({"alg": "HS256", **HEADERS}, claims()))
-    return f"{signed}.{_b64url(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
-
-
-def unsigned(algorithm: str) -> str:
-    return ".".join(_part(part) for part in ({"alg": algorithm, **HEADERS}, claims())) + "."
-
-
-def changed_after_signing() -> str:
-    head, _, signature = token().split(".")
-    return ".".join((head, _part(claims(sub="u_eve")), signature))
-
-
-def _part(value: object) -> str:
-    return _b64url(json.dumps(value).encode())
-
-
-def _b64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return signed_es256(OURS, header, claims())
 
 
 def _public(encoding: Encoding, form: PublicFormat) -> bytes:
@@ -132,12 +76,12 @@ PEM = _public(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 POINT = _public(Encoding.X962, PublicFormat.UncompressedPoint)
 
 REFUSED: dict[str, Callable[[], str]] = {
-    "alg none": lambda: unsigned("none"),
-    "alg None": lambda: unsigned("None"),
-    "ES256 without a signature": lambda: unsigned("ES256"),
-    "HS256 with the public key as PEM": lambda: hs256_with_the_public_key(PEM),
-    "HS256 with the public point": lambda: hs256_with_the_public_key(POINT),
-    "HS256 with the JWK": lambda: hs256_with_the_public_key(json.dumps(public_jwk(OURS, KID)).encode()),
+    "alg none": lambda: unsigned({"alg": "none", **HEADERS}, claims()),
+    "alg None": lambda: unsigned({"alg": "None", **HEADERS}, claims()),
+    "ES256 without a signature": lambda: unsigned({"alg": "ES256", **HEADERS}, claims()),
+    "HS256 with the public key as PEM": lambda: hs256(PEM, HEADERS, claims()),
+    "HS256 with the public point": lambda: hs256(POINT, HEADERS, claims()),
+    "HS256 with the JWK": lambda: hs256(json.dumps(public_jwk(OURS, KID)).encode(), HEADERS, claims()),
     "RS256": lambda: token(RSA, "RS256"),
     "the header says EdDSA": lambda: with_header(alg="EdDSA"),
     "someone else's key": lambda: token(THEIRS),
@@ -155,11 +99,12 @@ REFUSED: dict[str, Callable[[], str]] = {
     "a kid that is a number": lambda: with_header(kid=1),
     "a kid that is a list": lambda: with_header(kid=[KID]),
     "crit": lambda: with_header(crit=["exp"]),
+    "crit of what the library knows": lambda: with_header(crit=["b64"], b64=True),
     "crit of something unknown": lambda: with_header(crit=["http://evil.test/x"]),
     "typ JWT": lambda: with_header(typ="JWT"),
     "no typ": lambda: with_header(typ=None),
     "typ of an id token": lambda: with_header(typ="id_token+jwt"),
-    "changed after signing": changed_after_signing,
+    "changed after signing": lambda: with_claims(token(), claims(sub="u_eve")),
     "another issuer": lambda: token(iss="http://evil.test"),
     "no issuer": lambda: token(iss=None),
     "another audience": lambda: token(aud="shop"),
@@ -183,6 +128,7 @@ REFUSED: dict[str, Callable[[], str]] = {
 }
 
 
+@pytest.mark.promise(row=28)
 @pytest.mark.parametrize("what", REFUSED)
 async def test_a_token_that_is_wrong_is_refused(verifier: TokenVerifier, what: str) -> None:
     with pytest.raises(Refused) as refused:
@@ -219,6 +165,7 @@ async def test_no_header_is_a_missing_token(verifier: TokenVerifier) -> None:
     assert refused.value.reason == "TOKEN_MISSING"
 
 
+@pytest.mark.promise(row=28)
 async def test_a_token_ends_with_the_skew_that_clocks_are_allowed(verifier: TokenVerifier) -> None:
     now = int(time.time())
     assert await verifier.verify(f"Bearer {token(exp=now - 1)}")
@@ -241,29 +188,29 @@ async def test_a_remembered_token_ends_too(verifier: TokenVerifier) -> None:
     assert await eventually(has_ended)
 
 
-async def test_a_new_key_is_found_when_a_token_names_it(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "JWKS_MISS_REFRESH_S", 0.0)
+async def test_a_new_key_is_found_when_a_token_names_it(keys: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "MISS_REFRESH_S", 0.0)
     verifier = TokenVerifier(keys.url, ISSUER, AUDIENCE)
     await verifier.verify(f"Bearer {token()}")
-    keys.published.append(public_jwk(THEIRS, "k2"))
+    keys.keys.append(public_jwk(THEIRS, "k2"))
     text = jwt.encode(claims(), THEIRS, "ES256", headers={**HEADERS, "kid": "k2"})
     assert (await verifier.verify(f"Bearer {text}")).subject == "u_ada"
     assert keys.asked == 2
 
 
-async def test_made_up_kids_do_not_hammer_the_endpoint(verifier: TokenVerifier, keys: Keys) -> None:
+async def test_made_up_kids_do_not_hammer_the_endpoint(verifier: TokenVerifier, keys: Published) -> None:
     for number in range(50):
         with pytest.raises(Refused):
             await verifier.verify(f"Bearer {with_header(kid=f'made-up-{number}')}")
     assert keys.asked <= 2  # the first, and at most one more in a second
 
 
-async def test_a_key_that_was_taken_away_ends_its_tokens(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "JWKS_MISS_REFRESH_S", 0.0)
+async def test_a_key_that_was_taken_away_ends_its_tokens(keys: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "MISS_REFRESH_S", 0.0)
     verifier = TokenVerifier(keys.url, ISSUER, AUDIENCE)
     text = f"Bearer {token()}"
     await verifier.verify(text)
-    keys.published = [public_jwk(THEIRS, "k2")]
+    keys.keys = [public_jwk(THEIRS, "k2")]
     with pytest.raises(Refused):
         await verifier.verify(f"Bearer {with_header(kid='k3')}")  # makes it ask again
     with pytest.raises(Refused) as refused:
@@ -271,9 +218,9 @@ async def test_a_key_that_was_taken_away_ends_its_tokens(keys: Keys, monkeypatch
     assert refused.value.reason == "TOKEN_INVALID"
 
 
-async def test_keys_of_other_algorithms_are_not_taken(keys: Keys) -> None:
-    shared = {"kty": "oct", "k": _b64url(b"a secret that everyone can read!"), "alg": "HS256", "kid": "k2"}
-    keys.published.append(shared)
+async def test_keys_of_other_algorithms_are_not_taken(keys: Published) -> None:
+    shared = {"kty": "oct", "k": b64url(b"a secret that everyone can read!"), "alg": "HS256", "kid": "k2"}
+    keys.keys.append(shared)
     verifier = TokenVerifier(keys.url, ISSUER, AUDIENCE)
     text = jwt.encode(claims(), b"a secret that everyone can read!", "HS256", headers={**HEADERS, "kid": "k2"})
     with pytest.raises(Refused) as refused:
@@ -281,8 +228,8 @@ async def test_keys_of_other_algorithms_are_not_taken(keys: Keys) -> None:
     assert refused.value.reason == "TOKEN_INVALID"
 
 
-async def test_without_keys_the_service_is_away_and_knows_it(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "JWKS_MISS_REFRESH_S", 0.0)
+async def test_without_keys_the_service_is_away_and_knows_it(keys: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "MISS_REFRESH_S", 0.0)
     keys.is_away = True
     verifier = TokenVerifier(keys.url, ISSUER, AUDIENCE)
     with pytest.raises(Refused) as refused:
@@ -293,28 +240,12 @@ async def test_without_keys_the_service_is_away_and_knows_it(keys: Keys, monkeyp
 
 
 async def test_an_endpoint_that_goes_away_leaves_the_keys_that_are_known(
-    keys: Keys, monkeypatch: pytest.MonkeyPatch
+    keys: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity, "JWKS_MISS_REFRESH_S", 0.0)
+    monkeypatch.setattr(jwks, "MISS_REFRESH_S", 0.0)
     verifier = TokenVerifier(keys.url, ISSUER, AUDIENCE)
     await verifier.verify(f"Bearer {token()}")
     keys.is_away = True
     with pytest.raises(Refused):
         await verifier.verify(f"Bearer {with_header(kid='k2')}")
     assert (await verifier.verify(f"Bearer {token(jti='two')}")).subject == "u_ada"
-
-
-@pytest.mark.parametrize("published", [["not a key"], [None], {"kid": 1}, "keys"])
-async def test_an_answer_of_another_shape_leaves_the_keys_that_are_known(
-    keys: Keys, monkeypatch: pytest.MonkeyPatch, published: Any
-) -> None:
-    monkeypatch.setattr(identity, "JWKS_REFRESH_S", 0.02)
-    verifier = TokenVerifier(keys.url, ISSUER, AUDIENCE)
-    await verifier.start()
-    try:
-        keys.published = published
-        asked = keys.asked
-        await eventually(lambda: keys.asked > asked + 2, what="the verifier asks on")
-        await verifier.verify(f"Bearer {token()}")
-    finally:
-        await verifier.close()

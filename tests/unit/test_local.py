@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
+import resource
 import socket
 from pathlib import Path
 
 import pytest
 
-from scoreboard.local import accounts, secrets, state
+from scoreboard.local import accounts, open_files, secrets, state
 from scoreboard.local.files import write_private
 from scoreboard.local.keeper import backoff_s
 from scoreboard.local.ports import Ports, is_free
@@ -49,6 +51,28 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     assert secrets.load(tmp_path) == made
     assert len(set(made.postgres.values())) == len(made.postgres)
     assert secrets.master_keys_file(tmp_path).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_an_older_version_had_no_need_of_is_made_and_the_rest_kept(tmp_path: Path) -> None:
+    made = secrets.load(tmp_path)
+    path = tmp_path / "secrets.json"
+    older = json.loads(path.read_text())
+    for server in ("postgres", "redis", "rabbitmq"):
+        del older[server]["admin_svc"]
+    del older["operator"]
+    path.write_text(json.dumps(older))
+    completed = secrets.load(tmp_path)
+    assert secrets.load(tmp_path) == completed
+    assert completed.postgres.keys() == made.postgres.keys()
+    assert completed.rabbitmq == made.rabbitmq | {"admin_svc": completed.rabbitmq["admin_svc"]}
+    assert completed.redis["worker"] == made.redis["worker"]
+    assert completed.erlang_cookie == made.erlang_cookie
+    assert completed.operator
+    assert path.stat().st_mode & 0o777 == 0o600
+    del older["postgres"]
+    path.write_text(json.dumps(older))
+    with pytest.raises(Trouble, match="damaged"):
+        secrets.load(tmp_path)
 
 
 def test_damaged_secrets_are_never_replaced(tmp_path: Path) -> None:
@@ -90,3 +114,11 @@ def test_redis_accounts_are_off_unless_named() -> None:
 def test_rabbitmq_hash_is_a_salted_sha256() -> None:
     raw = base64.b64decode(accounts.rabbitmq_password_hash("word"))
     assert raw[4:] == hashlib.sha256(raw[:4] + b"word").digest()
+
+
+def test_the_gateway_takes_no_more_clients_than_it_has_files_for() -> None:
+    assert open_files.connections(1_048_576) == 50_000
+    assert open_files.connections(20_000) == 9_750
+    assert open_files.connections(256) == 1
+    bound = open_files.allow_many()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= bound > 0

@@ -104,18 +104,21 @@ def test_a_uuid_of_another_version_is_malformed(version: int) -> None:
     assert is_malformed("c." + b64url(bytes(data)))
 
 
+@pytest.mark.promise(row=24)
 def test_a_nonce_is_bound_to_player_and_action() -> None:
     assert seal_reason(issued()) is None
     assert seal_reason(issued(), user_id="u_eve") == "NONCE_MISMATCH"
     assert seal_reason(issued(), action_id="daily-bonus") == "NONCE_MISMATCH"
 
 
+@pytest.mark.promise(row=30)
 def test_a_nonce_of_the_key_before_the_rotation_stays_good_and_a_retired_key_s_does_not() -> None:
     old = issued(keys=BEFORE)
     assert seal_reason(old) is None
     assert seal_reason(old, keys=MasterKeys(2, {2: b"2" * 32})) == "NONCE_MISMATCH"
 
 
+@pytest.mark.promise(row=24)
 @given(st.integers(0, 55), st.integers(1, 255))
 def test_no_byte_of_a_sealed_nonce_can_be_changed(place: int, change: int) -> None:
     data = bytearray(b64url_decode(issued()[2:]))
@@ -124,6 +127,7 @@ def test_no_byte_of_a_sealed_nonce_can_be_changed(place: int, change: int) -> No
     assert is_malformed(text) or seal_reason(text) == "NONCE_MISMATCH"
 
 
+@pytest.mark.promise(row=24)
 @pytest.mark.parametrize(("age_ms", "is_over"), [(0, False), (LIFE, False), (LIFE + 1, True), (10 * LIFE, True)])
 def test_both_forms_live_five_minutes(age_ms: int, is_over: bool) -> None:
     for text in (issued(), client_nonce(NOW, bytes(10))):

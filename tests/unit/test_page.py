@@ -1,10 +1,12 @@
 """The limits of the contract for reading boards."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard_svc import page
+from leaderboard_svc import http, page
 from mesh.reasons import Reason
 from mesh.refusal import Refused
 from scoreboard.v1.leaderboard_pb2 import GetAroundRequest, GetLeaderboardRequest
@@ -47,3 +49,18 @@ def test_a_limit_of_zero_is_refused_though_an_absent_one_is_the_default() -> Non
 def test_a_user_id_that_cannot_exist_is_refused(user_id: str) -> None:
     with pytest.raises(Refused, match="user_id"):
         page.user_of(user_id)
+
+
+@pytest.mark.parametrize(
+    "query", ["board=%ff", "&".join(f"a{n}=" for n in range(17)), "limit", "limit=1&limit=2", "x=1"]
+)
+def test_a_query_that_means_nothing_is_refused(query: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        http._page_of(query)
+    assert refusal.value.reason is Reason.INVALID_ARGUMENT
+
+
+@given(st.one_of(st.text(max_size=60), st.binary(max_size=60).map(lambda data: data.decode("latin-1"))))
+def test_any_query_is_a_page_or_refused(query: str) -> None:
+    with contextlib.suppress(Refused):
+        assert isinstance(http._page_of(query), page.Page)

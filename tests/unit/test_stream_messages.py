@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.reasons import CODES
+from mesh.address import UNKNOWN
+from mesh.reasons import CODES, Reason
 from mesh.refusal import Refused
 from stream_svc import endings
+from stream_svc.addresses import Addresses
 from stream_svc.client_frame import MESSAGE_BYTES_MAX, Authorize, Watch, parse
 from stream_svc.endings import NOT_UTF8, PROTOCOL_ERROR, TOO_LARGE, Ending
 from stream_svc.feed import parse_hint
@@ -134,3 +136,42 @@ def test_the_page_on_streams_lists_every_ending() -> None:
     for ending in endings.ALL:
         answer = "yes" if ending.reconnect else "no"
         assert f"| {ending.name} | {ending.close_code} | {ending.reason} | {answer} |" in page
+
+
+ORIGINS = {
+    "none": ({}, True),
+    "its own": ({"origin": "http://board.test:8080"}, True),
+    "its own, by TLS before the gateway": ({"origin": "https://board.test:8080"}, True),
+    "its own in capitals": ({"origin": "HTTP://BOARD.test:8080"}, True),
+    "listed": ({"origin": "https://game.test"}, True),
+    "another": ({"origin": "https://evil.test"}, False),
+    "another port": ({"origin": "http://board.test:9090"}, False),
+    "one that begins so": ({"origin": "http://board.test:8080.evil.test"}, False),
+    "one below a listed one": ({"origin": "https://evil.game.test"}, False),
+    "null": ({"origin": "null"}, False),
+    "empty": ({"origin": ""}, False),
+}
+
+
+@pytest.mark.parametrize("name", ORIGINS)
+def test_only_pages_of_the_list_may_connect(name: str) -> None:
+    headers, is_welcome = ORIGINS[name]
+    refusal = refusal_of(PATH, UPGRADE | {"host": "board.test:8080"} | headers, {"https://game.test"})
+    assert (refusal is None) is is_welcome
+    assert refusal is None or refusal[0] == 403
+
+
+def test_an_address_has_so_many_streams_and_no_more() -> None:
+    addresses = Addresses(2)
+    addresses.take("203.0.113.1")
+    with addresses.counting("203.0.113.1"):
+        with pytest.raises(Refused, match="Your address has 2 streams open") as refused:
+            addresses.check("203.0.113.1")
+        assert refused.value.reason is Reason.RATE_LIMITED
+        addresses.check("203.0.113.2")
+    addresses.check("203.0.113.1")
+    for _ in range(3):
+        addresses.take(UNKNOWN)
+    addresses.check(UNKNOWN)
+    addresses.give_back("203.0.113.1")
+    assert "203.0.113.1" not in addresses._open

@@ -11,10 +11,12 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from admin_svc.settings import AdminSettings
 from auth_svc.settings import AuthSettings
 from leaderboard_svc.settings import LeaderboardSettings
-from mesh.settings import PREFIX
+from mesh.settings import PREFIX, ServiceSettings
 from score_svc.settings import ScoreSettings
+from scoreboard.local import gateway
 from scoreboard.local.accounts import REDIS_RULES, SERVICES
 from stream_svc.settings import StreamSettings
 from worker.settings import WorkerSettings
@@ -26,6 +28,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "score_svc": ScoreSettings,
     "leaderboard_svc": LeaderboardSettings,
     "stream_svc": StreamSettings,
+    "admin_svc": AdminSettings,
     "worker": WorkerSettings,
 }
 MUST_BE_GIVEN = "–"
@@ -48,6 +51,8 @@ FIELDS = {
 
 
 def listed_default(field: FieldInfo, cell: str) -> Any:
+    if cell == "none":
+        return None
     text, adapter = cell.strip("`"), TypeAdapter[Any](field.annotation or str)
     return adapter.validate_json(text) if text.startswith("[") else adapter.validate_python(text)
 
@@ -82,6 +87,12 @@ def test_every_test_point_is_listed() -> None:
     code = [path.read_text() for folder in ("mesh", "board", *SETTINGS) for path in (TREE / folder).rglob("*.py")]
     reached = {name for text in code for name in re.findall(r'^\s+points\.reached\("([\w.]+)"\)', text, re.MULTILINE)}
     assert set(rows("point")) == reached
+
+
+def test_a_drain_lasts_for_two_looks_of_the_gateway() -> None:
+    looks = [str(gateway.CHECK[name]) for name in ("interval", "no_traffic_interval")]
+    looks_s = [float(text.removesuffix("s")) for text in looks]
+    assert 2 * max(looks_s) <= ServiceSettings.model_fields["drain_s"].default
 
 
 @pytest.mark.parametrize("service", SERVICES)

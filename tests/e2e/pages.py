@@ -1,0 +1,40 @@
+"""A page of the documentation: its fenced blocks of commands, and whether what these print is what the page shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FIGURE = r"((?<![\w-])\d+(?:\\?[.,]\d+)*)"  # 4,711 or 17.4, escaped for a pattern or not, and no part of a name
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language (empty: commands for the shell, `text`: what they print) and what stands in it."""
+
+    language: str
+    text: str
+
+
+def read_blocks(page: str) -> list[Block]:
+    """The blocks of a page's text, in order."""
+    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)]
+
+
+def shown_after(found: Sequence[Block], start: str) -> str:
+    """The text block that follows the block which starts like this."""
+    at = next(number for number, block in enumerate(found) if block.text.startswith(start))
+    return next(block.text for block in found[at:] if block.language == "text")
+
+
+def assert_shows(output: str, shown: str, *, any_figures: bool = False) -> None:
+    """The page's lines are printed, in this order. `…` stands for anything, with any_figures one but 0 for any."""
+    at = 0
+    for line in shown.splitlines():
+        pattern = re.escape(line).replace("…", ".*")
+        if any_figures:
+            pattern = re.sub(FIGURE, lambda found: "0" if found[0] == "0" else r"[\d.,]+", pattern)
+        match = re.compile(pattern).search(output, at)
+        assert match, f"The page shows {line!r}; printed:\n{output}"
+        at = match.end()

@@ -1,0 +1,27 @@
+"""The two sizes of a promise's test: small in `make test`, full in `make soak`, as PROMISES.md lists them.
+
+A test says which row it proves by `@pytest.mark.promise(row=3)`, takes its counts from `sized`, its random choices
+from `random` (seeded anew for each test by pytest-randomly: `--randomly-seed=N` runs it again), and tells what it
+did by the fixture `record_property`: `faults`, `updates`, `lost`, `doubled`, whole numbers that `make soak` adds up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+Record = Callable[[str, object], None]  # what the fixture `record_property` is
+
+# Read at import: conftest.py takes SCOREBOARD_* out of the environment before any test runs.
+SOAK = os.environ.get("SCOREBOARD_TEST_SOAK") == "1"
+
+
+def sized(test: T, soak: T) -> T:
+    """Return the size for this run."""
+    return soak if SOAK else test
+
+
+#: Factor on promised times: `make test` shares two cores with whatever else runs; the full run has them to itself.
+BUSY = sized(3.0, 1.0)

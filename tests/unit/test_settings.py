@@ -1,0 +1,61 @@
+"""mesh/settings.py: a wrong setting stops the process and is named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from auth_svc.settings import AuthSettings
+from mesh.settings import load
+
+GIVEN = {
+    "SCOREBOARD_POSTGRES_URL": "postgresql://a",
+    "SCOREBOARD_REDIS_URL": "redis://a",
+    "SCOREBOARD_RABBITMQ_URL": "amqp://a",
+    "SCOREBOARD_ISSUER": "http://gateway.test",
+    "SCOREBOARD_MASTER_KEYS_FILE": "keys.json",
+    "SCOREBOARD_AUTH_PORT": "1",
+    "SCOREBOARD_AUTH_HTTP_PORT": "2",
+}
+ISSUERS = "SCOREBOARD_AUTH_EXCHANGE_ISSUERS"
+STUDIO = {"issuer": "https://id.studio.test", "jwks_url": "https://id.studio.test/jwks", "audience": "scoreboard"}
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Whatever must be given is; a test changes some of it."""
+    for name, value in GIVEN.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_good_settings_are_read(given: pytest.MonkeyPatch) -> None:
+    assert load(AuthSettings).auth_exchange_issuers == ()
+    given.setenv(ISSUERS, json.dumps([STUDIO]))
+    assert [each.issuer for each in load(AuthSettings).auth_exchange_issuers] == [STUDIO["issuer"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("SCOREBOARD_AUTH_PORT", "0", "SCOREBOARD_AUTH_PORT=0: "),
+        ("SCOREBOARD_LOGINS_PER_MINUTE", "many", "SCOREBOARD_LOGINS_PER_MINUTE=many: "),
+        (ISSUERS, "nonsense", f"{ISSUERS}=nonsense: must be JSON"),
+        (ISSUERS, json.dumps([STUDIO | {"jwks_url": "file:///etc/passwd"}]), "0.jwks_url: "),
+        (ISSUERS, json.dumps([STUDIO | {"more": 1}]), "0.more: "),
+        (ISSUERS, json.dumps([STUDIO | {"audience": ""}]), "0.audience: "),
+        (ISSUERS, json.dumps([STUDIO, STUDIO]), "each issuer stands there once"),
+        (ISSUERS, json.dumps([STUDIO | {"issuer": GIVEN["SCOREBOARD_ISSUER"]}]), "SCOREBOARD_ISSUER is not one"),
+    ],
+)
+def test_a_wrong_one_is_named_with_what_it_must_be(
+    given: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, words: str
+) -> None:
+    given.setenv(name, value)
+    with pytest.raises(SystemExit, match="2"):
+        load(AuthSettings)
+    said = capsys.readouterr().err
+    assert said.startswith(name)
+    assert words in said
+    assert said.count("\n") == 1
