@@ -1,22 +1,32 @@
 # The two commands are `make up` and `make test`; a bare `make` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test bench lint proto proto-check
+.PHONY: help setup up test soak mutation bench profile lint proto proto-check web web-check test-web
 BIN := .venv/bin
 
 help:  ## Show this list
 	@sed -nE "s/^([a-z-]+):.*## /\1\t/p" $(MAKEFILE_LIST) | expand -t 16
 
 setup:  ## Install what is missing: Debian packages, uv, and the locked packages in .venv
-	@PYTHON="$(PYTHON)" scripts/setup.sh
+	@PYTHON="$(PYTHON)" WITH="$(WITH)" scripts/setup.sh
 
 up: setup  ## Run the whole mesh on this machine until Ctrl-C
 	@exec $(BIN)/scoreboard up
 
+test: WITH = chromium
 test: setup lint  ## Check style, types, imports and the contract, then run all tests on real servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2  # much of a test is waiting: two at a time
 
-bench: setup  ## Measure what an update, one of a batch and a read cost, in CPU of all processes
-	$(BIN)/python -m bench
+soak: setup  ## Prove every promise at its full size (SEED=, ROWS=1,9-12); goes on where it was stopped
+	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
+
+bench: setup  ## Measure what everything costs and how fast it is (CASE=unary: one case; CASE=memory HOURS=1: longer)
+	$(if $(HOURS),HOURS=$(HOURS)) $(BIN)/python -m bench $(CASE)
+
+profile: setup  ## Show where a case of the bench spends its time: a flame graph a service (CASE=unary)
+	$(BIN)/python -m bench.profile $(CASE)
+
+mutation: setup  ## Break the guards of the promises one at a time, and show that some test fails for each
+	$(BIN)/python -m tests.mutation
 
 lint: setup proto-check  ## Check style, types, imports and the contract
 	$(BIN)/ruff check .
@@ -25,8 +35,20 @@ lint: setup proto-check  ## Check style, types, imports and the contract
 	$(BIN)/lint-imports
 
 proto: setup  ## Generate the stubs and tables that derive from proto/
-	$(BIN)/python scripts/proto.py
+	$(BIN)/python -m scripts.proto
 
 proto-check: setup  ## Fail when they are stale, or when buf finds fault with proto/
-	$(BIN)/python scripts/proto.py --lint
-	$(BIN)/python scripts/proto.py --check
+	$(BIN)/python -m scripts.proto --lint
+	$(BIN)/python -m scripts.proto --check
+
+web: setup  ## Generate and build what is made from web/ and committed (needs Node 20.19 with npm, as the next two)
+	$(BIN)/python web/build.py
+
+web-check: setup  ## Fail when it is stale, or when web/ has faults of style or types
+	$(BIN)/python web/build.py --check
+	npm --prefix web run --silent check
+
+test-web: web-check  ## Run the tests of web/ that need npm: its rules, the client in that Node, the page with axe
+	npm --prefix web run --silent test
+	npm --prefix web/client run --silent package
+	WEB_NODE="$$(command -v node)" $(BIN)/python -m pytest tests/e2e/test_ts_client_in_node.py tests/web/test_live_board.py
