@@ -27,7 +27,7 @@ from board.ledger import Kind
 from board.periods import BEGINNING
 from board.update_id import derive_update_id
 from scoreboard.client import Client, ScoreboardError, Status
-from scoreboard.local import accounts, probe, state
+from scoreboard.local import accounts, probe, rabbitmqctl, state
 from scoreboard.local import secrets as local_secrets
 from scoreboard.local.postgres import SUPERUSER
 from tests.e2e.commands import cli, told
@@ -98,6 +98,12 @@ async def until_whole(mesh: Mesh) -> None:
     await eventually(lambda: probe.envoy_serves(admin), 60, "a gateway that reaches every service")
 
 
+async def is_drained(mesh: Mesh) -> bool:
+    """Whether no queue says that it holds a message; a quorum queue says it anew every 5 s only."""
+    listed = await rabbitmqctl.ask(mesh.data, "list_queues", "-p", state.VHOST, "name", "messages")
+    return not any(queue["messages"] for queue in listed)
+
+
 def lost_job(player: Player, action_id: str = "win-round") -> Job:
     """A job of the player's that never came to the workers."""
     at_us = now_us()
@@ -124,6 +130,7 @@ async def test_the_operators_page_runs_as_it_stands(
     player, other = await plays(running, "win-round", "daily-bonus", "win-round"), await plays(running)
     names = {"PLAYER": player.name, "UPDATE": player.updates[0]}
     monkeypatch.chdir(tmp_path)  # the page writes a file
+    await eventually(lambda: is_drained(running), 60, "queues that say they are empty")
     found = read_blocks(PAGE.read_text())
     for commands, shown in zip(found[::2], found[1::2], strict=True):
         assert (commands.language, shown.language) == ("", "text")
