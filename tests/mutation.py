@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -59,6 +61,7 @@ def main(
     only: Annotated[list[str] | None, typer.Argument(help="Names of guards; all when none is given.")] = None,
     list_them: Annotated[bool, typer.Option("--list", help="List the guards, and check that each is there.")] = False,
     whole_first: Annotated[bool, typer.Option(help="First run all their tests on the whole code.")] = True,
+    jobs: Annotated[int, typer.Option(min=1, help="So many guards at a time; much of a test is waiting.")] = 2,
 ) -> None:
     """Break guards one at a time; exit 1 unless a test fails for each."""
     console = Console()
@@ -70,11 +73,12 @@ def main(
             console.print(f"{guard.name:40} {where}{guard.file}")
         raise typer.Exit(1 if lost else 0)
     with tempfile.TemporaryDirectory(prefix="scoreboard-mutation-") as folder:
-        copy = Path(folder) / "tree"
-        _copy_tree(copy)
-        if whole_first and not _passes_whole(copy, guards, console):
+        copies = [Path(folder) / str(number) / "tree" for number in range(jobs)]
+        for copy in copies:
+            _copy_tree(copy)
+        if whole_first and not _passes_whole(copies[0], guards, console):
             raise typer.Exit(1)
-        verdicts = {guard.name: _verdict(copy, guard, console) for guard in guards}
+        verdicts = _verdicts(copies, guards, console)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(verdicts, indent=2) + "\n")
     caught = sum(verdict == "caught" for verdict in verdicts.values())
@@ -100,13 +104,29 @@ def _passes_whole(copy: Path, guards: list[Guard], console: Console) -> bool:
     return code == 0
 
 
+def _verdicts(copies: list[Path], guards: list[Guard], console: Console) -> dict[str, str]:
+    """Judge each guard by its name, as many at a time as there are copies to break them in."""
+    free: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    for copy in copies:
+        free.put(copy)
+
+    def judged(guard: Guard) -> str:
+        copy = free.get()
+        try:
+            return _verdict(copy, guard, console)
+        finally:
+            free.put(copy)
+
+    with console.status("Breaking guards"), ThreadPoolExecutor(len(copies)) as threads:
+        return dict(zip((guard.name for guard in guards), threads.map(judged, guards), strict=True))
+
+
 def _verdict(copy: Path, guard: Guard, console: Console) -> str:
     file, began = copy / guard.file, time.monotonic()
     whole = file.read_text()
     file.write_text(whole.replace(guard.old, guard.new))
     try:
-        with console.status(f"Without: {guard.name}"):
-            code, output = _pytest(copy, guard.tests, SECONDS_MAX)
+        code, output = _pytest(copy, guard.tests, SECONDS_MAX)
     finally:
         file.write_text(whole)
     verdict = judge(code, output)
@@ -125,7 +145,7 @@ def judge(code: int, output: str) -> str:
 
 def _pytest(copy: Path, tests: list[str], seconds_max: float) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DEBUG_TEMPROOT": str(copy.parent)}
     try:
         done = subprocess.run(
             command, cwd=copy, env=environment, capture_output=True, text=True, timeout=seconds_max, check=False
