@@ -1,6 +1,6 @@
 # The two commands are `make up` and `make test`; a bare `make` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test soak mutation bench profile lint proto proto-check web web-check test-web
+.PHONY: help setup up test soak mutation bench profile docs lint proto proto-check web web-check test-web
 BIN := .venv/bin
 
 help:  ## Show this list
@@ -33,6 +33,9 @@ lint: setup proto-check  ## Check style, types, imports and the contract
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup  ## Build the documentation as a site in site/, and fail on a dead link within it
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs site
 
 proto: setup  ## Generate the stubs and tables that derive from proto/
 	$(BIN)/python -m scripts.proto
