@@ -10,7 +10,6 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from importlib import resources
 
 from redis.asyncio import Redis
 
@@ -18,7 +17,10 @@ from auth_svc.bucket import Limit, give_back, take
 from mesh.reasons import Reason
 from mesh.redis import AWAY, Breaker
 from mesh.refusal import Refused
+from mesh.scripts import load_script, run
 
+_TAKE = load_script(__package__, "take.lua")
+_GIVE_BACK = load_script(__package__, "give_back.lua")
 REMEMBERED_MAX = 100_000  # buckets in this process while Redis is away, the oldest forgotten first
 BURST_MINUTES = 3  # as the gateway's own shield: N a minute in the long run, 3 N at once
 ACCOUNT_SHARE = 4  # of an address's attempts, what may go to one account: 5 a minute by default, 15 at once
@@ -34,8 +36,6 @@ class Guessing:
         self._breaker = Breaker()
         self._clock = clock
         self._own: OrderedDict[str, float] = OrderedDict()
-        self._take = redis.register_script(_script("take.lua"))
-        self._give_back = redis.register_script(_script("give_back.lua"))
         self._address = Limit(60 / logins_per_minute, BURST_MINUTES * logins_per_minute)
         own_share = max(1, logins_per_minute // ACCOUNT_SHARE)
         self._account = Limit(60 / own_share, BURST_MINUTES * own_share)
@@ -64,7 +64,7 @@ class Guessing:
     async def _try_take(self, buckets: Sequence[Bucket]) -> float:
         if not self._breaker.is_open:
             try:
-                wait_us = await self._take(*_arguments(buckets))
+                wait_us = await run(self._redis, _TAKE, *_arguments(buckets))
                 self._breaker.worked()
                 return int(wait_us) / 1e6
             except AWAY:
@@ -74,7 +74,7 @@ class Guessing:
     async def _try_give_back(self, buckets: Sequence[Bucket]) -> None:
         if not self._breaker.is_open:
             try:
-                await self._give_back(*_arguments(buckets))
+                await run(self._redis, _GIVE_BACK, *_arguments(buckets))
                 self._breaker.worked()
             except AWAY:
                 self._breaker.failed()
@@ -107,7 +107,3 @@ def _key(kind: str, *parts: str) -> str:
 def _arguments(buckets: Sequence[Bucket]) -> tuple[list[str], list[int]]:
     keys = [key for key, _ in buckets]
     return keys, [number for _, limit in buckets for number in (round(limit.interval_s * 1e6), limit.burst)]
-
-
-def _script(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -13,10 +13,10 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from board import keys
-from board.scripts import load_script, run
 from mesh.redis import text
+from mesh.scripts import load_script, run
 
-_BEGIN = load_script("origin")
+_BEGIN = load_script("board", "lua/origin.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,6 @@ async def begin_origin(redis: Redis, ended: str, source: str, newest: UUID | Non
         (keys.VIEW, keys.BOARDS, keys.USERS, keys.REFS),
         (ended, uuid.uuid4().hex, source, str(newest or ""), keys.META),
     )
-    assert isinstance(begun, bytes | str)
     return text(begun)
 
 

@@ -1,7 +1,6 @@
 """Reads boards from their views in Redis, each answer by one script and so of one state."""
 
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
@@ -10,15 +9,16 @@ from board import keys
 from board.entry import BoardKey
 from board.read import NotReady, Page, Place, Row
 from board.version import shown_version
-from mesh.redis import Script
 from mesh.rounds import Rounds
+from mesh.scripts import Call, load_script, run, run_for
 
 USER_SEPARATOR = "\x1f"  # between version, user_id and username in `sb:users`
 
 ROUND_MAX = 500  # players; a larger round would keep the others' answers waiting
 CALL_MAX = 50  # players a call of the script, which holds everyone up: with 50 rows on each side about 3 ms
 
-_LUA = resources.files("board") / "lua"
+_TOP = load_script("board", "lua/top.lua")
+_AROUND = load_script("board", "lua/around.lua")
 _Asked = tuple[BoardKey, str, int]  # player, rows on each side
 
 
@@ -29,15 +29,13 @@ class RedisReader:
     """
 
     def __init__(self, redis: "Redis") -> None:
-        self._top = redis.register_script((_LUA / "top.lua").read_text())
-        self._around = Script(redis, _LUA / "around.lua")
+        self._redis = redis
         self._rounds = Rounds("places", self._places, ROUND_MAX)
 
     async def top(self, board: BoardKey, offset: int, limit: int) -> Page:
         """As BoardReader; raises NotReady, and redis.exceptions.RedisError when Redis is away."""
-        answer = await self._top(
-            keys=[keys.places(board), keys.meta(board), keys.USERS], args=[offset, offset + limit - 1]
-        )
+        names = (keys.places(board), keys.meta(board), keys.USERS)
+        answer = await run(self._redis, _TOP, names, (offset, offset + limit - 1))
         return _page(answer, offset)
 
     async def place(self, board: BoardKey, user_id: str) -> Place | None:
@@ -55,13 +53,15 @@ class RedisReader:
         return _page(answer, answer[5] if answer else 0)
 
     async def _places(self, asked: Sequence[_Asked]) -> Sequence[Any]:
-        return await self._around.run_for(asked, _looking, CALL_MAX)
+        return await run_for(self._redis, asked, _looking, CALL_MAX)
 
 
-def _looking(asked: Sequence[_Asked]) -> tuple[object, ...]:
-    """Returns the number of keys, keys and arguments of around.lua."""
+def _looking(asked: Sequence[_Asked]) -> Call:
     names = [name for board, _, _ in asked for name in (keys.places(board), keys.versions(board), keys.meta(board))]
-    return 2 + len(names), keys.USERS, keys.REFS, *names, *(part for _, *player in asked for part in player)
+    players: list[str | int] = []
+    for _, user_id, each_side in asked:
+        players += (user_id, each_side)
+    return Call(_AROUND, [keys.USERS, keys.REFS, *names], players)
 
 
 def _page(answer: Sequence[Any] | None, first: int) -> Page:

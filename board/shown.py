@@ -6,7 +6,6 @@ Holds always: what is read of a board in one call is one state of it.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from redis.asyncio import Redis
 
@@ -14,10 +13,10 @@ from board import keys
 from board.entry import BoardKey, Entry, UserName
 from board.order import encode_member, encode_user
 from board.read_redis import USER_SEPARATOR
-from board.scripts import load_script, run
 from mesh.redis import text
+from mesh.scripts import load_script, run
 
-_SHOWN = load_script("shown")
+_SHOWN = load_script("board", "lua/shown.lua")
 HIDDEN = "-"  # in a member's place
 
 
@@ -73,7 +72,7 @@ async def read_shown(redis: Redis, board: BoardKey, user_refs: Sequence[int]) ->
         (keys.places(board), keys.versions(board), keys.USERS, keys.REFS),
         [encode_user(ref) for ref in user_refs],
     )
-    parts = [text(part) for part in cast(list[bytes | str], answer)]
+    parts = [text(part) for part in answer]
     return [
         Shown(entry, float(minus) if minus else None, name, user)
         for entry, minus, name, user in zip(parts[::4], parts[1::4], parts[2::4], parts[3::4], strict=True)

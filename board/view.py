@@ -23,16 +23,16 @@ from board import keys
 from board.entry import BoardKey, Entry, UserName
 from board.ledger import entry_of
 from board.order import encode_reached, encode_user
-from board.scripts import Call, load_script, run, run_all
 from mesh.redis import text
+from mesh.scripts import Call, load_script, run, run_all
 from mesh.sql import Connection, load
 from mesh.tasks import end
 
 _SQL = load("board", "view.sql")
-_APPLY = load_script("apply")
-_NAMES = load_script("names")
-_BEGIN = load_script("begin")
-_FINISH = load_script("finish")
+_APPLY = load_script("board", "lua/apply.lua")
+_NAMES = load_script("board", "lua/names.lua")
+_BEGIN = load_script("board", "lua/begin.lua")
+_FINISH = load_script("board", "lua/finish.lua")
 _Item = TypeVar("_Item")
 CHUNK_ENTRIES = 500  # a script holds everyone up: 500 writes are about 8 ms in a board of a million
 FETCH_ROWS = 2_000  # so few turns that it matters little how long each has to wait on a busy machine
@@ -67,11 +67,13 @@ async def write_entries(redis: Redis, entries: Iterable[Entry], names: Iterable[
             boards.append(board)
     if not calls:
         return frozenset()
-    answers = (await run_all(redis, calls))[len(calls) - len(boards) :]
+    answers = await run_all(redis, calls)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    of_boards = answers[len(calls) - len(boards) :]
     return frozenset(
-        board
-        for board, answer in zip(boards, answers, strict=True)
-        if isinstance(answer, list) and answer[0] in (b"REBUILD", "REBUILD")
+        board for board, (said, _) in zip(boards, of_boards, strict=True) if said in (b"REBUILD", "REBUILD")
     )
 
 

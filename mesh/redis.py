@@ -1,16 +1,12 @@
 """Redis: clients with bounded waits, and the breaker that spares callers the wait while it is away."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from hashlib import sha1
-from importlib.resources.abc import Traversable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
 
 import redis.asyncio
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,
-    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     TimeoutError,
@@ -18,8 +14,6 @@ from redis.exceptions import (
 
 TIMEOUT_S = 0.25  # views and guards: Postgres answers instead, so a slow Redis is worth little waiting
 POOL_SIZE = 64
-
-Q = TypeVar("Q")
 
 #: Errors that mean Redis is away, or takes no writes (it evicts nothing), rather than that we asked wrongly.
 AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError)
@@ -46,48 +40,6 @@ class _Connection(redis.asyncio.Connection):
             await super().send_packed_command(command, check_health)
         except RuntimeError as e:  # what uvloop calls a write after the end of a connection that nobody read yet
             raise ConnectionError(str(e)) from e
-
-
-class Script:
-    """A Lua script that is run many times in one round trip, which redis-py's own takes two for."""
-
-    def __init__(self, client: "redis.asyncio.Redis", file: Traversable) -> None:
-        self._redis = client
-        self._text = file.read_text()
-        self._sha = sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    async def run_for(
-        self, asked: Sequence[Q], call: Callable[[Sequence[Q]], tuple[object, ...]], call_max: int
-    ) -> list[Any]:
-        """Returns what the script answers each who asks, at most `call_max` of them a call; raises as `run`.
-
-        call: what `run` takes. The script returns an answer for each, in their order; an error answers all of a call.
-        """
-        calls = [asked[at : at + call_max] for at in range(0, len(asked), call_max)]
-        answers: list[Any] = []
-        for some, reply in zip(calls, await self.run([call(some) for some in calls]), strict=True):
-            answers += reply if isinstance(reply, list) else [reply] * len(some)
-        return answers
-
-    async def run(self, calls: Sequence[tuple[object, ...]]) -> list[object]:
-        """Returns what each call is answered, an error of the server's too. A call: number of keys, keys, arguments.
-
-        Raises ConnectionError or TimeoutError of redis.exceptions, or OSError.
-        """
-        replies = await self._send(calls)
-        missing = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if missing:  # a Redis that was started again knows no scripts
-            await self._redis.script_load(self._text)
-            for i, reply in zip(missing, await self._send([calls[i] for i in missing]), strict=True):
-                replies[i] = reply
-        return replies
-
-    async def _send(self, calls: Sequence[tuple[object, ...]]) -> list[object]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for call in calls:
-            pipeline.execute_command("EVALSHA", self._sha, *call)
-        replies: list[object] = await pipeline.execute(raise_on_error=False)
-        return replies
 
 
 def text(value: bytes | str) -> str:

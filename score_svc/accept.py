@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import resources
 from typing import Any
 from uuid import UUID
 
@@ -20,12 +19,16 @@ from redis.exceptions import RedisError
 
 from board import keys
 from board.job_pb2 import Result
-from mesh.redis import AWAY, Breaker, Script
+from mesh.redis import AWAY, Breaker
 from mesh.rounds import Rounds
+from mesh.scripts import Call, load_script, run_all, run_for
 from score_svc import nonce
 from score_svc.retry import JUST_LOST_S, Claim
 
 log = logging.getLogger(__name__)
+
+_ACCEPT = load_script(__package__, "accept.lua")
+_SETTLE = load_script(__package__, "settle.lua")
 
 CLAIM_LIFE_S = nonce.LIFE_MS // 1000 + 300  # so that whoever retries until the nonce ends meets his claim
 ROUND_MAX = 500  # claims; a larger round would keep the others' answers waiting
@@ -87,8 +90,6 @@ class Acceptor:
 
     def __init__(self, client: "redis.asyncio.Redis") -> None:
         self._redis = client
-        files = resources.files(__package__)
-        self._accept, self._keep = Script(client, files / "accept.lua"), Script(client, files / "settle.lua")
         self._breaker = Breaker()
         self._rounds = Rounds("accept", self._answers, ROUND_MAX)  # of what is asked, and whether only to look
         self._failed_at = float("-inf")  # monotonic
@@ -134,7 +135,7 @@ class Acceptor:
         claims = [keys.claim(UUID(bytes=result.update_id)) for result in results]
         values = [result.SerializeToString() for result in results]
         try:
-            await self._keep.run([(len(claims), *claims, CLAIM_LIFE_S, *values)])
+            await run_all(self._redis, [Call(_SETTLE, claims, (CLAIM_LIFE_S, *values))])
         except AWAY:
             self._failed()
         except RedisError as e:
@@ -144,7 +145,7 @@ class Acceptor:
         if self._breaker.is_open:
             return [_ANSWERED_AWAY] * len(asks)
         try:
-            replies = await self._accept.run_for(asks, _claiming, CALL_MAX)
+            replies = await run_for(self._redis, asks, _claiming, CALL_MAX)
         except (RedisError, OSError):  # whatever it is, those who wait must hear of it
             self._failed()
             return [_ANSWERED_AWAY] * len(asks)
@@ -158,11 +159,10 @@ class Acceptor:
         self._failed_at = time.monotonic()
 
 
-def _claiming(asks: Sequence[tuple[Asked, bool]]) -> tuple[object, ...]:
-    """Returns the number of keys, keys and arguments of accept.lua."""
+def _claiming(asks: Sequence[tuple[Asked, bool]]) -> Call:
     names = [name for asked, _ in asks for name in asked.redis_keys()]
     arguments = [argument for asked, look in asks for argument in asked.arguments(look=look)]
-    return len(names), *names, CLAIM_LIFE_S, *arguments
+    return Call(_ACCEPT, names, [CLAIM_LIFE_S, *arguments])
 
 
 def _kept(data: bytes | None) -> Result | None:

@@ -22,11 +22,11 @@ FULL_RIGHTS = {"configure": ".*", "write": ".*", "read": ".*"}
 # What any client needs: to log in, to look whether Redis was replaced (INFO's run_id), to load its scripts.
 _BASE = "+@connection -client|kill -client|pause +info +time +script|load +script|exists"
 _READ = f"{_BASE} +@read"
-_WRITE = f"{_READ} +@write +@transaction +evalsha +eval -@dangerous +info"
+_WRITE = f"{_READ} +@write +@transaction +evalsha -@dangerous +info"
 _VIEW = "%R~sb:b:* %R~sb:users %R~sb:refs"
 # For Redis a script may write to its keys, whatever it does. The second selector lets readers run scripts on the
 # view; what a script calls is checked by itself, and no selector of theirs has a command that writes.
-_RUN_ON_VIEW = "(~sb:b:* ~sb:users ~sb:refs +evalsha +eval)"
+_RUN_ON_VIEW = "(~sb:b:* ~sb:users ~sb:refs +evalsha)"
 REDIS_RULES: Mapping[str, str] = {
     OWNER: "~* &* +@all",
     "auth_svc": f"~sb:deny:* ~sb:guess:* {_WRITE}",
