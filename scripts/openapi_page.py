@@ -13,39 +13,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
-STYLE = """\
-:root { color-scheme: light dark; --line: #8884; --soft: #8882; --good: #15803d; --bad: #b91c1c; --link: #0b5cad }
-@media (prefers-color-scheme: dark) { :root { --good: #4ade80; --bad: #fca5a5; --link: #7cc0ff } }
-* { box-sizing: border-box }
-body { margin: 0; font: 16px/1.55 system-ui, sans-serif; display: grid; grid-template-columns: 17rem minmax(0, 1fr) }
-nav { position: sticky; top: 0; height: 100vh; overflow: auto; padding: 1rem; border-right: 1px solid var(--line) }
-nav ul { list-style: none; padding: 0; margin: 0 0 1rem }
-nav a { display: block; padding: .15rem .4rem; text-decoration: none; border-radius: .3rem }
-nav a:hover { background: var(--soft) }
-main { padding: 1.5rem 2rem 6rem; max-width: 60rem }
-a { color: var(--link) }
-h1 { margin-top: 0 } h2 { margin-top: 3rem } h3 { margin: 2.5rem 0 .5rem }
-section.operation { border-top: 1px solid var(--line) }
-code, pre { font: .9em/1.5 ui-monospace, monospace }
-code { background: var(--soft); padding: .1em .3em; border-radius: .25em; overflow-wrap: anywhere }
-pre { background: var(--soft); padding: .8rem 1rem; border-radius: .4rem; overflow: auto }
-pre code { background: none; padding: 0 }
-.verb { text-transform: uppercase; font-weight: 700 }
-.good { color: var(--good); font-weight: 700 } .bad { color: var(--bad); font-weight: 700 }
-table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line) }
-td:first-child { white-space: nowrap }
-.scroll { overflow-x: auto }
-@media (max-width: 50rem) {
-  body { display: block }
-  nav { position: static; height: auto; border: 0 }
-  main { padding: 1rem }
-}
-"""
-
 
 def page(document: Json) -> str:
-    """Returns the HTML; its style sheet is STYLE, at /docs/style.css."""
+    """Returns the HTML; its style sheet, web/reference/docs/style.css, is no part of it."""
     info = document["info"]
     by_tag: dict[str, list[tuple[str, str, Json]]] = {tag["name"]: [] for tag in document["tags"]}
     for path, operations in document["paths"].items():

@@ -112,7 +112,6 @@ def generate(out: Path) -> None:
     described, reference = _openapi(rows), out / "web/reference"
     (reference / "openapi.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
     (reference / "docs/index.html").write_text(openapi_page.page(described))
-    (reference / "docs/style.css").write_text(openapi_page.STYLE)
 
 
 def _openapi(rows: list[tuple[str, str, str, int]]) -> openapi.Json:
