@@ -3,6 +3,7 @@
 import time
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -46,6 +47,13 @@ class LiveBoard:
             mark = f"+{points}" if is_lit else "you" if row.user_id == me else ""
             table.add_row(str(row.rank), plain(row.username), f"{row.score:,}", mark, style=style)
         return table
+
+
+def print_board(snapshot: Snapshot, caption: str = "", me: str = "") -> None:
+    """Prints a board as it is, once. me: as LiveBoard.render."""
+    picture = LiveBoard()
+    picture.take(snapshot)
+    Console().print(picture.render(f"{snapshot.board} · {snapshot.period}", caption, me))
 
 
 def plain(username: str) -> Text:

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from scoreboard.cli.live_board import LiveBoard, plain
+from scoreboard.cli.live_board import plain, print_board
 from scoreboard.cli.options import AsJson
 from scoreboard.cli.plain import print_json
 from scoreboard.cli.player import Board, Gateway, Period, connected
@@ -33,11 +32,9 @@ def rank(
         print_json(place, **more)
         return
     about = "about " if place.approximate else ""
-    where = f"{place.board} · {place.period}"
     print(
-        f"{plain(place.username)}: place {about}{place.rank:,} of {place.players:,}, {place.score:,} points · {where}"
+        f"{plain(place.username)}: place {about}{place.rank:,} of {place.players:,}, {place.score:,} points"
+        f" · {place.board} · {place.period}"
     )
     if near:
-        picture = LiveBoard()
-        picture.take(near)
-        Console().print(picture.render(where, me=place.user_id))
+        print_board(near, me=place.user_id)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from scoreboard.cli.live_board import LiveBoard
+from scoreboard.cli.live_board import print_board
 from scoreboard.cli.options import AsJson
 from scoreboard.cli.plain import print_json
 from scoreboard.cli.player import Board, Gateway, Period, connected, own_id
@@ -33,10 +33,8 @@ def top(
     if as_json:
         print_json(snapshot)
         return
-    picture = LiveBoard()
-    picture.take(snapshot)
     old = " · up to a second old" if snapshot.stale else ""
-    Console().print(picture.render(f"{snapshot.board} · {snapshot.period}", f"{snapshot.players} players{old}", me))
+    print_board(snapshot, f"{snapshot.players} players{old}", me)
 
 
 def boards(gateway: Gateway = "", as_json: AsJson = False) -> None:
