@@ -137,6 +137,11 @@ async def take_back(
     return [entry_of(row) for row in rows], [entry_of(row) for row in rows if row["state"] == 0]
 
 
+async def copy_score(conn: Connection, entry: Entry) -> None:
+    """Copies a player's all-time entry, which a reversal changed, to users.score."""
+    await conn.execute(_SQL["copy_score"], entry.user_ref, entry.score)
+
+
 async def open_entries(conn: Connection, user_ref: int) -> list[Entry]:
     """Returns a player's entries in open periods, to write the view again."""
     return [entry_of(row) for row in await conn.fetch(_SQL["open_entries"], user_ref)]

@@ -160,3 +160,8 @@ SET score = CASE WHEN c.operator = 0 THEN e.score - c.score_change ELSE coalesce
 FROM counted c
 WHERE e.board_id = c.board_id AND e.period_start = c.period_start AND e.user_ref = $1
 RETURNING e.board_id, e.period_start, e.user_ref, e.score, e.reached_at, e.version, e.hidden, c.state
+
+-- name: copy_score
+-- Copies the all-time score that a reversal left to the locked player.
+-- $1 user number (bigint)  $2 score (bigint)
+UPDATE users SET score = $2, updated_at = now() WHERE id = $1

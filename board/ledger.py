@@ -240,12 +240,6 @@ async def put_entries(conn: Connection, folded: Mapping[Operator, Sequence[Entry
     return entries
 
 
-async def copy_scores(conn: Connection, entries: Iterable[Entry]) -> None:
-    """Copies all-time entries to users.score. The players must be locked. At most one entry of a player."""
-    scores = [(entry.user_ref, entry.score) for entry in entries]
-    await conn.execute(_SQL["copy_scores"], [ref for ref, _ in scores], [score for _, score in scores])
-
-
 async def read_entries(db: Executor, boards: Iterable[BoardKey], user_refs: Iterable[int]) -> list[Entry]:
     """Returns the players' entries on these boards, to write the view again after a duplicate."""
     keys = list(boards)

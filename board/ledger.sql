@@ -86,12 +86,6 @@ SET version = e.version + 1, hidden = false,
                  ELSE e.score END
 RETURNING board_id, period_start, user_ref, score, reached_at, version, hidden
 
--- name: copy_scores
--- Copies the all-time scores to the locked players.
--- $1 user numbers (bigint[])  $2 scores (bigint[])
-UPDATE users AS u SET score = f.score, updated_at = now()
-FROM unnest($1::bigint[], $2::bigint[]) AS f (id, score) WHERE u.id = f.id
-
 -- name: read_entries
 -- The players' entries on these boards, as they are now.
 -- $1 board ids (integer[])  $2 period starts (timestamptz[])  $3 user numbers (bigint[])

@@ -129,7 +129,10 @@ async def _change(
         case Kind.REVERSAL:
             assert row.reverses is not None
             changed, shown = await acts.take_back(conn, player.user_ref, row.reverses, is_active=is_active)
-            await _copy_score(conn, changed, catalogue)
+            all_time = catalogue.boards[DEFAULT_BOARD].board_id
+            for entry in changed:
+                if entry.board.board_id == all_time:  # one at most: it has one period
+                    await acts.copy_score(conn, entry)
             return shown
         case _:
             return await _adjust(conn, row, catalogue, closing, applied_at)
@@ -143,11 +146,6 @@ async def _adjust(
     closes_at = await closing(conn, boards_touched(boards, [change]), catalogue)
     folded = fold(boards, [change], applied_at=applied_at, closes_at=closes_at)
     return await ledger.put_entries(conn, folded, catalogue.boards[DEFAULT_BOARD].board_id)
-
-
-async def _copy_score(conn: Connection, entries: list[Entry], catalogue: Catalogue) -> None:
-    all_time = catalogue.boards[DEFAULT_BOARD].board_id
-    await ledger.copy_scores(conn, [entry for entry in entries if entry.board.board_id == all_time])
 
 
 async def _again(conn: Connection, recorded: RecordedUpdate) -> Applied:
