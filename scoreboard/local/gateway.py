@@ -81,9 +81,7 @@ def render(
     trusted_hops: proxies in front whose X-Forwarded-For is believed. connections_max: of clients.
     """
     own = f"http://{host}:{ports['gateway']}"
-    at = {name: (hosts or {}).get(f"{name}_svc", _LOCALHOST) for name in ("auth", "score", "leaderboard", "stream")}
     allowed = (own, own.replace(_LOCALHOST, "localhost"), *origins)
-    reasons, errors = ((FOLDER / name).read_text() for name in ("reasons.lua", "errors.lua"))
     values: dict[str, object] = {
         "host": host,
         "port": ports["gateway"],
@@ -91,12 +89,29 @@ def render(
         "admin_port": ports["envoy-admin"],
         "trusted_hops": trusted_hops,
         "connections_max": connections_max,
-        "lua": "\n".join((reasons, lua_sentences(), errors)),
-        "descriptors": base64.b64encode((FOLDER / "scoreboard.binpb").read_bytes()).decode(),
         "issuer": issuer or own,
         "audience": audience,
-        "jwks_url": f"http://{at['auth']}:{ports['auth_svc-http']}/.well-known/jwks.json",
         "origins": [{"exact": origin} for origin in allowed],
+        **_contract(),
+        **_rates(updates_per_minute, logins_per_minute),
+        **_services(ports, hosts or {}, hop),
+    }
+    # JSON is YAML: a value of any kind stands in its place without a thought about quoting.
+    quoted = {name: json.dumps(value) for name, value in values.items()}
+    return Template((FOLDER / "envoy.yaml.tmpl").read_text()).substitute(quoted)
+
+
+def _contract() -> dict[str, object]:
+    """What the gateway is told of the services' messages and errors."""
+    reasons, errors = ((FOLDER / name).read_text() for name in ("reasons.lua", "errors.lua"))
+    return {
+        "lua": "\n".join((reasons, lua_sentences(), errors)),
+        "descriptors": base64.b64encode((FOLDER / "scoreboard.binpb").read_bytes()).decode(),
+    }
+
+
+def _rates(updates_per_minute: int, logins_per_minute: int) -> dict[str, object]:
+    return {
         "local_replies": mappers(
             login_wait_s=math.ceil(60 / logins_per_minute),
             update_wait_s=math.ceil(60 / (SHIELD_FACTOR * updates_per_minute)),
@@ -104,14 +119,26 @@ def render(
         "shield_tokens": min(SHIELD_FACTOR * updates_per_minute, TOKENS_MAX),
         "login_burst": min(LOGIN_BURST_MINUTES * logins_per_minute, TOKENS_MAX),
         "logins_per_minute": min(logins_per_minute, TOKENS_MAX),
-        "cluster_type": "STATIC" if all(map(_is_address, (*at.values(), *(hosts or {}).values()))) else "STRICT_DNS",
+    }
+
+
+def _services(ports: Mapping[str, int], hosts: Mapping[str, str], hop: Hop) -> dict[str, object]:
+    """Where the services are, how calls go to them, and how the gateway looks whether they live."""
+    at = {name: hosts.get(f"{name}_svc", _LOCALHOST) for name in ("auth", "score", "leaderboard", "stream")}
+    return {
+        **{f"{name}_host": address for name, address in at.items()},
+        **{f"{name}_port": ports[hop.port_of(f"{name}_svc")] for name in at},
+        "leaderboard_http_port": ports["leaderboard_svc-gateway"],
+        "auth_http_port": ports["auth_svc-http"],
+        "stream_http_port": ports["stream_svc-http"],
+        "jwks_url": f"http://{at['auth']}:{ports['auth_svc-http']}/.well-known/jwks.json",
+        "cluster_type": "STATIC" if all(map(_is_address, (*at.values(), *hosts.values()))) else "STRICT_DNS",
         "liveness": _liveness(hop),
         "liveness_http": _liveness(Hop.HTTP1),
         "liveness_page": [{**CHECK, "http_health_check": {"path": ALIVE, "method": "HEAD"}}],
-        "page_endpoints": _endpoints((hosts or {}).get("nginx", _LOCALHOST), ports.get("nginx")),
+        "page_endpoints": _endpoints(hosts.get("nginx", _LOCALHOST), ports.get("nginx")),
         "protocol": hop.protocol(),
         "protocol_http": Hop.HTTP1.protocol(),
-        "leaderboard_http_port": ports["leaderboard_svc-gateway"],
         # What waits for a slow client: a connection that many share has room for all its streams.
         "stream_protocol": hop.protocol(
             max_concurrent_streams=100,
@@ -119,14 +146,7 @@ def render(
             initial_connection_window_size=128 * STREAM_BYTES,
         ),
         "stream_bytes": STREAM_BYTES,
-        "auth_http_port": ports["auth_svc-http"],
-        "stream_http_port": ports["stream_svc-http"],
     }
-    for name, address in at.items():
-        values |= {f"{name}_host": address, f"{name}_port": ports[hop.port_of(f"{name}_svc")]}
-    # JSON is YAML: a value of any kind stands in its place without a thought about quoting.
-    quoted = {name: json.dumps(value) for name, value in values.items()}
-    return Template((FOLDER / "envoy.yaml.tmpl").read_text()).substitute(quoted)
 
 
 def _liveness(hop: Hop) -> list[dict[str, object]]:
