@@ -1,7 +1,12 @@
 """Starts a worker: `python -m worker`. Any number may run; none of them is special."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import asyncpg
+from redis.asyncio import Redis
 
 from board import queues
 from board.catalogue_cache import CatalogueCache
@@ -28,89 +33,125 @@ POOL_SIZE = 10  # two rebuilds with their locks, filer, catalogue, upkeep and tw
 DEAD_PREFETCH = 20
 PATIENCE_S = 2.0  # with Redis, of what no job waits for: a rebuild that gives up begins anew
 
+Work = Coroutine[None, None, None]
 
-async def main(settings: WorkerSettings) -> None:
-    """Runs until SIGTERM or SIGINT; then finishes the batch in hand, acks it and ends."""
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What a worker has open. batches: for jobs alone. patient_view: Redis, for what no job waits for."""
+
+    pool: asyncpg.Pool
+    batches: asyncpg.Pool
+    view: Redis
+    patient_view: Redis
+    catalogues: CatalogueCache
+    publishing: Connection
+    consuming: Connection
+
+
+async def open_servers(settings: WorkerSettings, stack: AsyncExitStack) -> Servers:
+    """Opens them all, and leaves their closing to `stack`. One that is away is no error."""
     pool = await create_pool(settings.postgres_url, name="worker", size=POOL_SIZE)
+    stack.push_async_callback(pool.close)
     batches = await create_pool(settings.postgres_url, name="worker", size=BATCHES_AT_ONCE, leaves_no_trace=True)
+    stack.push_async_callback(batches.close)
     view = redis.connect(settings.redis_url)
+    stack.push_async_callback(view.aclose)
     patient_view = redis.connect(settings.redis_url, timeout_s=PATIENCE_S)
+    stack.push_async_callback(patient_view.aclose)
     catalogues = CatalogueCache(pool, pause_s=0.0)  # asked for jobs alone, and score_svc lets few through that miss
     await catalogues.start()
+    stack.push_async_callback(catalogues.close)
 
     async def declare(channel: Channel) -> None:
         await queues.declare(channel, delays_s=settings.worker_delays_s)
 
     # Apart: a broker with an alarm stops reading from whoever publishes, and acks must still reach it.
-    consuming = Connection(settings.rabbitmq_url, "worker consumes", on_connect=declare)
     publishing = Connection(settings.rabbitmq_url, "worker publishes")
-    applier = Applier(batches, catalogues)
-    views = Views(pool, view, patient_view, catalogues, applier.forget_periods)
-    publisher = Publisher(publishing)
-    mover = Mover(publisher, settings.worker_delays_s)
-    settler = Settler(applier, views, publisher, mover)
-    stopping = asyncio.Event()
-    feeder = Feeder(settler, mover, stopping)
-    updates = Consumer(consuming, queues.UPDATES, prefetch=settings.worker_prefetch)
-    suspects = Consumer(consuming, queues.SUSPECTS, prefetch=1)
-    dead = Consumer(consuming, queues.DEAD, prefetch=DEAD_PREFETCH)
-    for consumer in (updates, suspects):
-        consumer.pause()  # until keep_pausing knows better
-    consuming.start()
-    publishing.start()
+    stack.push_async_callback(publishing.close)
+    consuming = Connection(settings.rabbitmq_url, "worker consumes", on_connect=declare)
+    stack.push_async_callback(consuming.close)
+    return Servers(pool, batches, view, patient_view, catalogues, publishing, consuming)
 
-    knows_pause = asyncio.Event()
 
-    def is_ready() -> bool:
-        is_broker_here = consuming.is_ready and publishing.is_ready
-        return is_broker_here and views.is_settled and knows_pause.is_set() and not settler.is_database_away
+class Worker:
+    """The parts of a worker, and what runs beside what."""
 
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            helpers = [
-                tasks.create_task(views.keep(), name="views"),
-                tasks.create_task(keep_tidy(pool), name="upkeep"),
-                tasks.create_task(
-                    Reconciler(pool, patient_view, settings.worker_reconcile_s).keep(), name="reconciliation"
-                ),
-                tasks.create_task(keep_pausing(pool, (updates, suspects), knows_pause), name="pause"),
-                tasks.create_task(keep_rebuilding(pool, patient_view), name="rebuilds"),
-                tasks.create_task(Filer(pool).run(dead), name="dead letters"),
-            ]
-            feeds = [
-                tasks.create_task(
-                    feeder.feed_updates(updates, jobs_max=settings.worker_batch_jobs_max),
-                    name="updates",
-                ),
-                tasks.create_task(
-                    feeder.feed_suspects(suspects, deliveries_max=settings.worker_deliveries_max), name="suspects"
-                ),
-            ]
+    def __init__(self, settings: WorkerSettings, servers: Servers) -> None:
+        self._settings = settings
+        self._servers = servers
+        applier = Applier(servers.batches, servers.catalogues)
+        publisher = Publisher(servers.publishing)
+        self._views = Views(
+            servers.pool, servers.view, servers.patient_view, servers.catalogues, applier.forget_periods
+        )
+        mover = Mover(publisher, settings.worker_delays_s)
+        self._settler = Settler(applier, self._views, publisher, mover)
+        self._stopping = asyncio.Event()
+        self._feeder = Feeder(self._settler, mover, self._stopping)
+        self._updates = Consumer(servers.consuming, queues.UPDATES, prefetch=settings.worker_prefetch)
+        self._suspects = Consumer(servers.consuming, queues.SUSPECTS, prefetch=1)
+        self._dead = Consumer(servers.consuming, queues.DEAD, prefetch=DEAD_PREFETCH)
+        self._knows_pause = asyncio.Event()
 
-            async def drain() -> None:
-                stopping.set()
-                await _end(feeds, settings.stop_grace_s)
+    async def run(self) -> None:
+        """Works until SIGTERM or SIGINT; then finishes the batch in hand and acks it. Raises what one of its tasks did.
 
-            await serve(
-                settings,
-                settings.worker_port,
-                [],
-                ready=is_ready,
-                readiness_names=("worker",),
-                on_drain=drain,
-            )
-            await end(*helpers, *feeds)
-    except ExceptionGroup as group:
-        # One task that fails takes the process down: its supervisor starts a whole one instead of a half one.
-        raise group.exceptions[0] from group
-    finally:
-        await consuming.close()
-        await publishing.close()
-        await catalogues.close()
-        await patient_view.aclose()
-        await view.aclose()
-        await batches.close()
-        await pool.close()
+        One task that fails takes the process down: its supervisor starts a whole one instead of a half one.
+        """
+        for consumer in (self._updates, self._suspects):
+            consumer.pause()  # until keep_pausing knows better
+        self._servers.consuming.start()
+        self._servers.publishing.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                helpers = [tasks.create_task(work, name=name) for name, work in self._helpers().items()]
+                feeds = [tasks.create_task(work, name=name) for name, work in self._feeds().items()]
+
+                async def drain() -> None:
+                    self._stopping.set()
+                    await _end(feeds, self._settings.stop_grace_s)
+
+                await serve(
+                    self._settings,
+                    self._settings.worker_port,
+                    [],
+                    ready=self._is_ready,
+                    readiness_names=("worker",),
+                    on_drain=drain,
+                )
+                await end(*helpers, *feeds)
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
+
+    def _feeds(self) -> dict[str, Work]:
+        jobs_max, deliveries_max = self._settings.worker_batch_jobs_max, self._settings.worker_deliveries_max
+        return {
+            "updates": self._feeder.feed_updates(self._updates, jobs_max=jobs_max),
+            "suspects": self._feeder.feed_suspects(self._suspects, deliveries_max=deliveries_max),
+        }
+
+    def _helpers(self) -> dict[str, Work]:
+        pool, patient_view = self._servers.pool, self._servers.patient_view
+        return {
+            "views": self._views.keep(),
+            "upkeep": keep_tidy(pool),
+            "reconciliation": Reconciler(pool, patient_view, self._settings.worker_reconcile_s).keep(),
+            "pause": keep_pausing(pool, (self._updates, self._suspects), self._knows_pause),
+            "rebuilds": keep_rebuilding(pool, patient_view),
+            "dead letters": Filer(pool).run(self._dead),
+        }
+
+    def _is_ready(self) -> bool:
+        is_broker_here = self._servers.consuming.is_ready and self._servers.publishing.is_ready
+        knows_all = self._views.is_settled and self._knows_pause.is_set()
+        return is_broker_here and knows_all and not self._settler.is_database_away
+
+
+async def main(settings: WorkerSettings) -> None:
+    """Runs a worker until it is told to end."""
+    async with AsyncExitStack() as stack:
+        await Worker(settings, await open_servers(settings, stack)).run()
 
 
 async def _end(feeds: Sequence[asyncio.Task[None]], grace_s: float) -> None:
