@@ -11,7 +11,7 @@ from scoreboard.cli import password, session_file
 from scoreboard.cli.options import AsJson
 from scoreboard.cli.password import PasswordFile
 from scoreboard.cli.plain import print_json
-from scoreboard.cli.player import Gateway, address, connected
+from scoreboard.cli.player import Gateway, address, connected, is_at
 from scoreboard.cli.session_file import LOG_IN
 from scoreboard.local.trouble import Trouble
 
@@ -31,7 +31,7 @@ def login(name: Name, password_file: PasswordFile = None, gateway: Gateway = "",
 def logout(gateway: Gateway = "") -> None:
     """End the session, at the server too."""
     kept = session_file.read()
-    if kept is None or kept.gateway != address(gateway):
+    if kept is None or not is_at(kept, address(gateway)):
         raise Trouble("You are not logged in.", LOG_IN)
     with connected(gateway) as client:
         client.logout()

@@ -14,6 +14,7 @@ import typer
 from scoreboard.cli import session_file
 from scoreboard.cli.session_file import LOG_IN, Kept
 from scoreboard.client import ScoreboardError, Session, SyncClient
+from scoreboard.client.connection import parse_gateway
 from scoreboard.local.trouble import Trouble
 
 GATEWAY = "http://127.0.0.1:8080"  # of `scoreboard up`
@@ -57,6 +58,14 @@ def address(gateway: str) -> str:
     return kept.gateway if kept else GATEWAY
 
 
+def is_at(kept: Kept, gateway: str) -> bool:
+    """Tell whether the kept session is of this gateway, however its address is written."""
+    try:
+        return parse_gateway(kept.gateway) == parse_gateway(gateway)
+    except ValueError:
+        return False
+
+
 @contextmanager
 def connected(gateway: str, new_username: str = "") -> Iterator[SyncClient]:
     """Yields a client at the gateway, with the kept session of this gateway; keeps the tokens that it gets.
@@ -65,7 +74,7 @@ def connected(gateway: str, new_username: str = "") -> Iterator[SyncClient]:
     of the block meet.
     """
     at, kept = address(gateway), session_file.read()
-    own = kept if kept is not None and kept.gateway == at and not new_username else None
+    own = kept if kept is not None and is_at(kept, at) and not new_username else None
 
     def keep(session: Session | None) -> None:
         if session is None:

@@ -94,8 +94,10 @@ async def test_a_session_is_shown_to_no_other_gateway(home: Home, running: Mesh)
     other = running.url.replace("127.0.0.1", "localhost")
     done = await home.run("update", "win-round", "--gateway", other)
     assert done.err.startswith(f"You are not logged in at {other}.\n")
+    same = running.url.removeprefix("http://") + "/"
+    assert (await home.told("update", "win-round", "--gateway", same))["new_score"] == 50
     del home.environment["SCOREBOARD_GATEWAY"]  # from now on it is where one is logged in
-    assert (await home.told("update", "win-round"))["new_score"] == 50
+    assert (await home.told("update", "collect-coin"))["new_score"] == 51
 
 
 async def test_a_login_takes_the_place_of_another(home: Home, running: Mesh, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from scoreboard.cli import app, session_file
 from scoreboard.cli.live_board import LiveBoard
+from scoreboard.cli.player import is_at
 from scoreboard.cli.watch import Picture
 from scoreboard.client import Row, ScoreboardError, Session, Snapshot
 from tests.unit.test_client import of_the_mesh
@@ -105,6 +106,24 @@ def test_commands_that_renew_the_session_at_once_leave_a_whole_one(
     assert stat.S_IMODE(session_file.path().stat().st_mode) == 0o600
     session_file.forget()
     assert session_file.read() is None
+
+
+@pytest.mark.parametrize(
+    ("kept", "given", "same"),
+    [
+        ("http://localhost:8080", "http://localhost:8080/", True),
+        ("http://LocalHost:8080", "localhost:8080", True),
+        ("https://game.example", "game.example:443", True),
+        ("http://[::1]:80", "http://[::1]", True),
+        ("http://localhost:8080", "http://localhost:8081", False),
+        ("http://localhost:8080", "https://localhost:8080", False),
+        ("http://localhost:8080", "http://127.0.0.1:8080", False),
+        ("http://localhost:8080", "ftp://localhost:8080", False),
+        ("ftp://localhost", "ftp://localhost", False),
+    ],
+)
+def test_a_gateway_is_the_same_however_its_address_is_written(kept: str, given: str, same: bool) -> None:
+    assert is_at(session_file.Kept(kept, "ada", Session()), given) is same
 
 
 @pytest.mark.parametrize(
