@@ -21,7 +21,9 @@ from mesh.client_secret import new_secret, secret_hash, secret_matches
         (None, 0, UNKNOWN),
         ("", 0, UNKNOWN),
         ("not an address", 0, UNKNOWN),
-        ("203.0.113.9:443", 0, UNKNOWN),
+        ("203.0.113.9:", 0, UNKNOWN),
+        ("[2001:db8::1", 0, UNKNOWN),
+        ("[2001:db8::1]x", 0, UNKNOWN),
         ("\udcff", 0, UNKNOWN),
         ("203.0.113.9", 0, "203.0.113.9"),
         ("1.1.1.1, 203.0.113.9", 0, "203.0.113.9"),
@@ -29,6 +31,10 @@ from mesh.client_secret import new_secret, secret_hash, secret_matches
         ("203.0.113.9", 1, UNKNOWN),
         ("::ffff:203.0.113.9", 0, "203.0.113.9"),
         ("2001:db8:1:2:3:4:5:6", 0, "2001:db8:1:2::/64"),
+        # Some proxies write the port, too.
+        ("1.1.1.1, 203.0.113.9:51234, 10.0.0.1", 1, "203.0.113.9"),
+        ("[2001:db8:1:2:3:4:5:6]:51234, 10.0.0.1", 1, "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2:3:4:5:6], 10.0.0.1", 1, "2001:db8:1:2::/64"),
     ],
 )
 def test_the_address_is_what_our_own_proxy_saw(header: str | None, hops: int, address: str) -> None:
