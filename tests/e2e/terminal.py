@@ -11,6 +11,8 @@ import signal
 import struct
 import sys
 import termios
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from tests.meshes import TREE
 
@@ -24,8 +26,9 @@ class Terminal:
         self._shown = b""
 
     @classmethod
-    async def start(cls, *arguments: str) -> Terminal:
-        """Start the command; it never reads from the terminal that the tests run in."""
+    @asynccontextmanager
+    async def running(cls, *arguments: str) -> AsyncIterator[Terminal]:
+        """Start the command, which never reads from the terminal that the tests run in; it ends with the block."""
         controller, user = pty.openpty()
         fcntl.ioctl(user, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         os.set_blocking(controller, False)
@@ -44,7 +47,13 @@ class Terminal:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(user)
-        return cls(process, controller)
+        try:
+            yield cls(process, controller)
+        finally:
+            with suppress(ProcessLookupError):  # it has ended, unless the test failed before
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            os.close(controller)
 
     def text(self) -> str:
         """Everything shown so far, without what moves the cursor and styles the letters."""

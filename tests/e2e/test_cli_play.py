@@ -216,20 +216,20 @@ async def test_in_a_terminal_the_password_is_hidden_and_the_table_moves(
 ) -> None:
     for name, value in home.environment.items():
         monkeypatch.setenv(name, value)
-    terminal = await Terminal.start("login", home.name)
-    await eventually(lambda: "Password: " in terminal.text(), 30, "the question")
-    terminal.type(PASSWORD)
-    assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0
-    assert f"is logged in at {running.url}." in terminal.text()
-    assert PASSWORD not in terminal.text()
+    async with Terminal.running("login", home.name) as terminal:
+        await eventually(lambda: "Password: " in terminal.text(), 30, "the question")
+        terminal.type(PASSWORD)
+        assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0
+        assert f"is logged in at {running.url}." in terminal.text()
+        assert PASSWORD not in terminal.text()
 
-    terminal = await Terminal.start("watch", "--limit", "100", "--me", "--board", "daily")
-    await eventually(lambda: "live · " in terminal.text(), 30, "a first board")
-    await home.says("update", "daily-bonus")
-    await eventually(lambda: re.search(r"you: place \d+, 100 points", terminal.text()), 30, "the own place")
-    await home.says("update", "win-round")
-    # The row itself may stand below the screen: other tests' players share the board.
-    await eventually(lambda: re.search(r"you: place \d+, 150 points", terminal.text()), 30, "what was gained")
-    terminal.process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0
-    assert "Traceback" not in terminal.text()
+    async with Terminal.running("watch", "--limit", "100", "--me", "--board", "daily") as terminal:
+        await eventually(lambda: "live · " in terminal.text(), 30, "a first board")
+        await home.says("update", "daily-bonus")
+        await eventually(lambda: re.search(r"you: place \d+, 100 points", terminal.text()), 30, "the own place")
+        await home.says("update", "win-round")
+        # The row itself may stand below the screen: other tests' players share the board.
+        await eventually(lambda: re.search(r"you: place \d+, 150 points", terminal.text()), 30, "what was gained")
+        terminal.process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0
+        assert "Traceback" not in terminal.text()

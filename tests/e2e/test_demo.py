@@ -79,15 +79,15 @@ async def test_people_get_a_table_and_one_line(running: Mesh) -> None:
 
 
 async def test_ctrl_c_in_a_terminal_leaves_the_board_and_the_summary(running: Mesh) -> None:
-    terminal = await Terminal.start("demo", "--players", "4", "--seconds", "600", "--data", str(running.data))
-    await eventually(lambda: re.search(r"ok [1-9]\d* ·", terminal.text()), 60, "a first update on the screen")
-    terminal.process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0
-    text = terminal.text()
-    assert re.search(r"board all · 4 players · \d+ s left", text)
-    assert "board all · 4 players · over" in text
-    assert SUMMARY.search(text.rpartition("over")[2])
-    assert "Traceback" not in text
+    async with Terminal.running("demo", "--players", "4", "--seconds", "600", "--data", str(running.data)) as terminal:
+        await eventually(lambda: re.search(r"ok [1-9]\d* ·", terminal.text()), 60, "a first update on the screen")
+        terminal.process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0
+        text = terminal.text()
+        assert re.search(r"board all · 4 players · \d+ s left", text)
+        assert "board all · 4 players · over" in text
+        assert SUMMARY.search(text.rpartition("over")[2])
+        assert "Traceback" not in text
 
 
 async def test_verify_says_that_everything_agrees(running: Mesh) -> None:

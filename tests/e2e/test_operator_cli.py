@@ -278,15 +278,15 @@ async def role_by_login(mesh: Mesh, name: str, password: str) -> str:
 
 async def test_a_password_is_typed_twice_and_never_shown(running: Mesh) -> None:
     name = f"op-{secrets.token_hex(6)}"
-    terminal = await Terminal.start("admin", "create", name, "--role", "operator", "--data", str(running.data))
-    for asked, typed in (("Password: ", PASSWORD), ("The same again: ", "no"), ("do not match", PASSWORD)):
-        await eventually(lambda: asked in terminal.text(), 30, asked)  # noqa: B023 -- awaited before the next
-        terminal.type(typed)
-    await eventually(lambda: terminal.text().count("The same again: ") == 2, 30, "the second question again")
-    terminal.type(PASSWORD)
-    assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0, terminal.text()
-    assert PASSWORD not in terminal.text()
-    assert await role_by_login(running, name, PASSWORD) == "operator"
+    async with Terminal.running("admin", "create", name, "--role", "operator", "--data", str(running.data)) as terminal:
+        for asked, typed in (("Password: ", PASSWORD), ("The same again: ", "no"), ("do not match", PASSWORD)):
+            await eventually(lambda: asked in terminal.text(), 30, asked)  # noqa: B023 -- awaited before the next
+            terminal.type(typed)
+        await eventually(lambda: terminal.text().count("The same again: ") == 2, 30, "the second question again")
+        terminal.type(PASSWORD)
+        assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0, terminal.text()
+        assert PASSWORD not in terminal.text()
+        assert await role_by_login(running, name, PASSWORD) == "operator"
 
 
 async def test_a_password_comes_from_a_file_or_from_stdin(running: Mesh, tmp_path: Path) -> None:
