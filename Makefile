@@ -2,13 +2,15 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup up test soak mutation bench profile docs lint proto proto-check web web-check test-web
 BIN := .venv/bin
+DEV := yes  # with the packages of tests and checks, which a mesh does not need
 
 help:  ## Show this list
 	@sed -nE "s/^([a-z-]+):.*## /\1\t/p" $(MAKEFILE_LIST) | expand -t 16
 
 setup:  ## Install what is missing: Debian packages, uv, and the locked packages in .venv
-	@PYTHON="$(PYTHON)" WITH="$(WITH)" scripts/setup.sh
+	@PYTHON="$(PYTHON)" WITH="$(WITH)" DEV="$(DEV)" scripts/setup.sh
 
+up: DEV =
 up: setup  ## Run the whole mesh on this machine until Ctrl-C
 	@exec $(BIN)/scoreboard up
 

