@@ -42,6 +42,16 @@ if not sizes.SOAK and SHM.is_dir() and shutil.disk_usage(SHM).free > SHM_BYTES_M
     # A database, a vhost and a folder a test: in memory they cost a third less. The full sizes are shown on a disk.
     tempfile.tempdir = str(SHM)
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives the run a folder of its own: pytest that keeps none (pyproject.toml) takes those of runs beside it, too."""
+    if not config.option.basetemp:  # xdist gives its processes parts of it
+        root = os.environ.get("PYTEST_DEBUG_TEMPROOT")
+        config.option.basetemp = tempfile.mkdtemp(prefix="scoreboard-pytest-", dir=root)
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
+
+
 #: Files whose tests share what takes long to start, by where they are. Of two names that fit, the longer one counts.
 SHARED = {
     "tests/e2e": "the mesh",
