@@ -10,7 +10,8 @@ import grpc
 from google.protobuf.message import Message
 
 from scoreboard.client.errors import ScoreboardError, by_reason
-from scoreboard.client.plans import Alone, Answer, Call, Keep, Plan, Plans, Session, Sleep, World
+from scoreboard.client.plans import Plans
+from scoreboard.client.steps import Alone, Answer, Call, Keep, Plan, Session, Sleep, World
 from scoreboard.v1 import error_reason_pb2
 
 REASONS = tuple(
@@ -84,7 +85,7 @@ class Stage:
         world = World(lambda: self.unix_at_0 + self.now_s, lambda: self.now_s, self.chance, bytes)
         plans = Plans(deadline_s, world)
         if session is not None:
-            self.run(plans._begin(session))
+            self.run(plans.caller.begin(session))
         return plans
 
     def run(self, *plans: Plan[Any]) -> Any:

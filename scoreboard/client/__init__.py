@@ -13,7 +13,7 @@ from scoreboard.client.aio import Client
 from scoreboard.client.answers import Board, Me, Period, Place, Profile, Row, Snapshot, Status, Update
 from scoreboard.client.blocking import SyncClient
 from scoreboard.client.errors import ScoreboardError, to_error
-from scoreboard.client.plans import Session
+from scoreboard.client.steps import Session
 
 __all__ = [
     "Board",

@@ -14,8 +14,9 @@ from google.protobuf.message import Message
 from scoreboard.client.answers import Snapshot
 from scoreboard.client.connection import OPTIONS, calls_of
 from scoreboard.client.errors import ScoreboardError, by_reason, closed, to_error
-from scoreboard.client.plans import Alone, Answer, Call, Keep, Metadata, Plan, Plans, Sleep, Step, bearer
+from scoreboard.client.plans import Plans
 from scoreboard.client.player import Player, described
+from scoreboard.client.steps import Alone, Answer, Call, Keep, Metadata, Plan, Sleep, Step, bearer
 from scoreboard.client.watching import SILENCE_S, OnState, Watching
 from scoreboard.v1 import stream_pb2, stream_pb2_grpc
 
@@ -93,7 +94,7 @@ class Client(Player):
         while not self._closed.is_set():
             token, error = "", None
             try:
-                token = await self._run(self._plans.token(watching.refused)) if me else ""
+                token = await self._run(self._plans.caller.token(watching.refused)) if me else ""
                 async with aclosing(self._frames(watching.request, bearer(token))) as frames:
                     async for frame in frames:
                         if (snapshot := watching.take(frame)) is not None:

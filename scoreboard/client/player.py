@@ -9,7 +9,8 @@ from functools import update_wrapper
 from typing import Any, TypeVar
 
 from scoreboard.client.connection import GATEWAY, parse_gateway
-from scoreboard.client.plans import DEADLINE_S, Keep, Plan, Plans, Session
+from scoreboard.client.plans import DEADLINE_S, Plans
+from scoreboard.client.steps import Keep, Plan, Session
 
 OnSession = Callable[[Session | None], None]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,7 +48,7 @@ class Player(ABC):
 
     def resume(self, session: Session) -> None:
         """Takes a session that was kept; its access token is renewed when it is needed and over."""
-        self._plans.resume(session)
+        self._plans.caller.resume(session)
 
     def nonce(self) -> str:
         """Returns a fresh nonce; keep it with the action until its outcome is known, and score again with it."""

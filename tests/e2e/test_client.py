@@ -17,7 +17,7 @@ import pytest
 
 from scoreboard.client import Client, ScoreboardError, Session, Snapshot, Status, SyncClient
 from scoreboard.client.connection import OPTIONS
-from scoreboard.client.plans import World
+from scoreboard.client.steps import World
 from scoreboard.local import probe, state
 from tests.gate import Direction, gate_to
 from tests.meshes import Mesh
@@ -166,7 +166,7 @@ async def test_a_score_repeated_with_its_nonce_counts_once(player: Client) -> No
 
 @pytest.mark.parametrize("off_s", [120, -400])
 async def test_where_the_clock_is_refused_the_server_s_nonces_count(player: Client, off_s: float) -> None:
-    player._plans.world = World(unix_s=lambda: time.time() + off_s)
+    player._plans.caller.world = World(unix_s=lambda: time.time() + off_s)
     assert (await player.score("win-round")).new_score == 50
     with pytest.raises(ScoreboardError) as refused:
         await player.score("win-round", nonce=player.nonce())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from score_svc.nonce import parse
 from scoreboard.client import ScoreboardError, Status
-from scoreboard.client.plans import Answer, Call
+from scoreboard.client.steps import Answer, Call
 from scoreboard.v1 import auth_pb2, leaderboard_pb2, score_pb2
 from tests.clients import ERRORS, Stage, a_session, an_error
 
