@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from leaderboard_svc.page import Page, page_of
 from leaderboard_svc.service import LeaderboardService
-from mesh.http1 import HttpAnswer
+from mesh.plain_get import HttpAnswer
 from mesh.refusal import invalid
 from scoreboard.v1.leaderboard_pb2 import GetLeaderboardRequest
 

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from grpc_health.v1 import health, health_pb2
 
 from mesh import grpc_aio
-from mesh.http1 import Http1Server, Page
+from mesh.http1 import Http1Server
+from mesh.plain_get import Page
 from mesh.rpc import Calls, Service, Verifier
 from mesh.settings import ServiceSettings
 from mesh.tasks import end

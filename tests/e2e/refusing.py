@@ -16,8 +16,8 @@ from typing import Any
 from aiohttp import web
 
 from mesh.call import Call
-from mesh.http1 import HttpAnswer
 from mesh.identity import TokenVerifier
+from mesh.plain_get import HttpAnswer
 from mesh.reasons import Reason
 from mesh.refusal import Refused
 from mesh.rpc import PUBLIC, Access, Service

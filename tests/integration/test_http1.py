@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesh.call import Call
-from mesh.http1 import BODY_BYTES_MAX, HEAD_BYTES_MAX, Http1Server
+from mesh.http1 import Http1Server
+from mesh.http1_connection import BODY_BYTES_MAX, HEAD_BYTES_MAX
 from mesh.reasons import Reason
 from mesh.refusal import Refused
 from mesh.rpc import PUBLIC, REQUEST_BYTES_MAX, Calls, Service
@@ -333,7 +334,7 @@ async def test_a_caller_that_leaves_ends_the_call(world: World) -> None:
         connection.send(GET_RANK, rank_of("wait"))
         await eventually(lambda: world.servicer.seen, what="the call")
     await eventually(lambda: world.servicer.cancelled == 1, what="the end of the call")
-    await eventually(lambda: not world.server.connections, what="the end of the connection")
+    await eventually(lambda: not world.server.shared.connections, what="the end of the connection")
 
 
 async def test_a_stream_is_whole_and_ends_with_its_status(world: World) -> None:
@@ -361,11 +362,11 @@ async def test_a_reader_that_does_not_read_is_cut_off(world: World) -> None:
     async with world.connected() as connection:
         connection.send(WATCH, b"")
         await eventually(lambda: world.servicer.cancelled == 2, what="the end of the stream")
-        (each,) = world.server.connections
+        (each,) = world.server.shared.connections
         each.end_if_late(each.since + 59)
-        assert each in world.server.connections
+        assert each in world.server.shared.connections
         each.end_if_late(each.since + 61)
-        await eventually(lambda: not world.server.connections, what="the end of the connection")
+        await eventually(lambda: not world.server.shared.connections, what="the end of the connection")
 
 
 WANTED = stream_pb2.WatchLeaderboardRequest(board="wanted").SerializeToString()
@@ -416,13 +417,13 @@ async def test_a_call_that_ended_pushes_nothing_into_the_next_on_its_connection(
         world.servicer.wanted.put_nowait(None)
         assert (await connection.answer()).frames == [FRAME]
         gone = await begun(world, connection)
-    await eventually(lambda: not world.server.connections, what="the end of the connection")
+    await eventually(lambda: not world.server.shared.connections, what="the end of the connection")
     assert not gone.push(never_asked)
 
 
 async def test_nothing_is_pushed_before_a_slow_reader_has_what_was_yielded(world: World) -> None:
     async with world.connected() as connection:
-        world.server.write_timeout_s = PATIENCE_S
+        world.server.shared.write_timeout_s = PATIENCE_S
         call = await begun(world, connection)
         await stuck(connection, call)
         world.servicer.wanted.put_nowait([b"yielded 1", b"yielded 2"])
@@ -496,10 +497,11 @@ async def test_a_call_that_outlasts_the_grace_is_ended(world: World) -> None:
 async def test_requests_and_connections_that_dawdle_are_ended(world: World) -> None:
     async with world.connected() as connection:
         connection.writer.write(b"POST /half HTTP/1.1\r\n")
-        await eventually(lambda: any(each.is_receiving for each in world.server.connections), what="a request begun")
-        for each in list(world.server.connections):
+        connections = world.server.shared.connections
+        await eventually(lambda: any(each.is_receiving for each in connections), what="a request begun")
+        for each in list(connections):
             each.end_if_late(each.since + 1)
-            assert each in world.server.connections
+            assert each in world.server.shared.connections
             each.end_if_late(each.since + 21)
         assert await connection.is_ended()
 
@@ -533,5 +535,5 @@ async def test_whatever_bytes_come_others_are_served(world: World, pieces: list[
             hostile.writer.write(piece)
         hostile.writer.write_eof()
         await hostile.is_ended()
-    await eventually(lambda: not world.server.connections, what="the end of the connection")
+    await eventually(lambda: not world.server.shared.connections, what="the end of the connection")
     assert (await world.ask(GET_RANK, rank_of("ann"))).status == "0"

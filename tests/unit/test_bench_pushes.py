@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench import pushes
 from bench.pushes import Board, Cut
 from bench.sockets import Crowd
-from mesh.http1 import _chunk
+from mesh.http1_wire import to_chunk
 from scoreboard.v1 import stream_pb2
 
 ROWS = [(rank, f"u_{rank}", 100.0 - rank) for rank in range(1, 11)]
@@ -35,7 +35,7 @@ def as_json(version: float, rows: Sequence[tuple[int, str, float]]) -> bytes:
     return json.dumps({"leaderboard": shown, "version": version}).encode()
 
 
-@pytest.mark.parametrize(("cut", "written"), [(pushes.cut_websocket, text), (pushes.cut_grpc, _chunk)])
+@pytest.mark.parametrize(("cut", "written"), [(pushes.cut_websocket, text), (pushes.cut_grpc, to_chunk)])
 @given(messages, st.integers(0, 400_000))
 def test_what_is_cut_short_is_left_for_later(cut, written, sent: list[bytes], at: int) -> None:  # type: ignore[no-untyped-def]
     data = b"".join(map(written, sent))
