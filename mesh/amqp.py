@@ -1,7 +1,7 @@
 """Tames pika: its callbacks become awaitables, and its exceptions one small tree of errors.
 
-The only module that imports pika. mesh/rabbitmq.py stands on it, and adds what lasts: reconnecting, publishing,
-consuming. Holds always: whoever waits for a channel is answered at once when that channel ends, and a callback
+The only module that imports pika. mesh/rabbitmq_connection.py, _publisher.py and _consumer.py stand on it, and add what
+lasts. Holds always: whoever waits for a channel is answered at once when that channel ends, and a callback
 that fails harms neither the loop nor the connection.
 """
 

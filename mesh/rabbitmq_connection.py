@@ -1,6 +1,6 @@
 """Keeps a connection to RabbitMQ, and the channels on it, for ever: whatever is lost is made again.
 
-What a channel is for is mesh/rabbitmq.py's, which is what services import. Holds always: attempts are spread and
+What a channel is for is the publisher's and the consumer's. Holds always: attempts are spread and
 at most BACKOFF_MAX_S apart, and whoever used a lost channel is told before anyone else runs.
 """
 
