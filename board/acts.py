@@ -12,8 +12,9 @@ from datetime import datetime
 from uuid import UUID
 
 from board.catalogue_store import Applied, apply_catalogue
+from board.dead_letters import remove_dead_letters
 from board.entry import Entry
-from board.ledger import Kind, Outcome, State, entry_of, remove_dead_letters
+from board.ledger import Kind, Outcome, State, entry_of
 from board.player import read_dead_letters
 from mesh.sql import Connection, load
 

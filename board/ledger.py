@@ -146,17 +146,6 @@ class ActionUsage:
     used: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A job that could not be applied. job: the bytes of board.Job."""
-
-    update_id: UUID
-    job: bytes
-    reason: str
-    attempts: int
-    first_failed_at: datetime
-
-
 async def lock_users(conn: Connection, user_ids: Iterable[str]) -> tuple[list[LockedUser], datetime | None]:
     """Locks the players until the transaction ends; returns those that exist, and the transaction's instant.
 
@@ -250,42 +239,6 @@ async def read_entries(db: Executor, boards: Iterable[BoardKey], user_refs: Iter
 async def read_names(db: Executor, user_refs: Iterable[int]) -> list[UserName]:
     """Returns what boards show of these players."""
     return [UserName(*row) for row in await db.fetch(_SQL["read_names"], list(set(user_refs)))]
-
-
-async def file_dead_letters(db: Executor, letters: Sequence[tuple[UUID, bytes, str, int]]) -> None:
-    """Files jobs that cannot be applied: (update id, bytes of board.Job, reason, attempts) each, an id once."""
-    ids, jobs, reasons, attempts = ([letter[i] for letter in letters] for i in range(4))
-    await db.execute(_SQL["file_dead_letters"], ids, jobs, reasons, attempts)
-
-
-async def find_dead_letters(db: Executor, update_ids: Iterable[UUID]) -> dict[UUID, DeadLetter]:
-    """Returns the dead letters of these updates, those that are there."""
-    rows = await db.fetch(_SQL["find_dead_letters"], list(update_ids))
-    return {row["update_id"]: DeadLetter(*row) for row in rows}
-
-
-async def remove_dead_letters(db: Executor, update_ids: Iterable[UUID]) -> None:
-    """Removes the dead letters whose ids have entered the ledger."""
-    await db.execute(_SQL["remove_dead_letters"], list(update_ids))
-
-
-async def ensure_partitions(db: Executor, until: datetime) -> int:
-    """Makes the monthly partitions up to `until` and returns how many were missing.
-
-    Raises asyncpg.LockNotAvailableError after 5 s of waiting for a writer: try again later.
-    """
-    return int(await db.fetchval(_SQL["ensure_partitions"], until))
-
-
-async def count_unplaced(db: Executor) -> int:
-    """Returns how many ledger rows and entries lie in a DEFAULT partition: more than 0 is worth a warning."""
-    return int(await db.fetchval(_SQL["count_unplaced"]))
-
-
-async def oldest_id(db: Executor) -> UUID | None:
-    """Returns where the oldest partition of the ledger begins: a job with a lower id is too old to be applied."""
-    oldest: UUID | None = await db.fetchval(_SQL["oldest_partition"])
-    return oldest
 
 
 def entry_of(row: Record) -> Entry:

@@ -14,8 +14,8 @@ import asyncpg
 from google.protobuf.message import DecodeError
 
 from board import ledger, queues
+from board.dead_letters import DeadLetter, find_dead_letters
 from board.job_pb2 import Job, Jobs, Result, Results
-from board.ledger import DeadLetter
 from mesh.postgres import AWAY
 from mesh.rabbitmq import DIRECT_REPLY_TO, BrokerError, Connection, Publisher, QueueFull
 from mesh.reasons import Reason
@@ -71,7 +71,7 @@ class Submitter:
 
     async def _letters(self, update_id: UUID, within_s: float) -> Letters | None:
         """Returns the job's dead letter, if there is one; None: Postgres does not say in time."""
-        read = self._reads.begin(ledger.find_dead_letters(self._pool, [update_id]), "look for a letter")
+        read = self._reads.begin(find_dead_letters(self._pool, [update_id]), "look for a letter")
         await asyncio.wait({read}, timeout=within_s)
         try:
             return read.result() if read.done() else None
@@ -103,7 +103,7 @@ class Submitter:
         try:
             if (row := (await ledger.find_updates(self._pool, [update_id])).get(update_id)) is not None:
                 return row.result
-            letter = (await ledger.find_dead_letters(self._pool, [update_id])).get(update_id)
+            letter = (await find_dead_letters(self._pool, [update_id])).get(update_id)
             if letter is not None and earlier is not None and letter != earlier.get(update_id):
                 return Result(update_id=update_id.bytes, outcome=ledger.PARKED, reason=letter.reason)
         except AWAY as e:

@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from board import ledger
+from board.dead_letters import find_dead_letters
 from board.job_pb2 import Job, Result
 from mesh.postgres import AWAY
 from mesh.redis import Breaker
@@ -57,7 +58,7 @@ class LedgerReader:
 
     async def dead_letter(self, update_id: UUID) -> Row | None:
         """Returns the job that was given up under an id as a PARKED row, None without one. Raises LedgerAway."""
-        letter = (await self._bounded(ledger.find_dead_letters(self._pool, [update_id]))).get(update_id)
+        letter = (await self._bounded(find_dead_letters(self._pool, [update_id]))).get(update_id)
         if letter is None:
             return None
         job = Job.FromString(letter.job)

@@ -13,6 +13,7 @@ from uuid import UUID
 from board import acts, ledger
 from board.acts import ActRow
 from board.catalogue import DEFAULT_BOARD, Catalogue
+from board.dead_letters import remove_dead_letters
 from board.entry import Entry
 from board.fold import LedgerChange, boards_touched, fold
 from board.instant import from_us
@@ -110,7 +111,7 @@ async def _write(conn: Connection, act: Act, catalogue: Catalogue, closing: Clos
             before={"state": act.player.state, "score": act.player.score},
             after=_after(act, row),
         )
-    await ledger.remove_dead_letters(conn, {row.update_id})
+    await remove_dead_letters(conn, {row.update_id})
     return applied
 
 

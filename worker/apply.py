@@ -21,6 +21,7 @@ from board.fold import LedgerChange, boards_touched, fold
 from board.instant import EPOCH, from_us
 from board.job_pb2 import Job
 from board.ledger import LockedUser, Outcome, RecordedUpdate
+from board.partitions import oldest_id
 from board.period_store import ensure_periods
 from board.update_id import first_id
 from mesh import points
@@ -98,7 +99,7 @@ class Applier:
         surely = first_id(from_us(self._clock_us() - CERTAINLY_ATTACHED_US)).bytes
         if all(job.update_id >= surely for job in jobs):
             return surely
-        oldest = await ledger.oldest_id(self._pool)
+        oldest = await oldest_id(self._pool)
         return oldest.bytes if oldest is not None else b""
 
     async def _closing_times(

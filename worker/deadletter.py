@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from board import ledger
+from board.dead_letters import file_dead_letters
 from board.job_pb2 import Job
 from mesh.rabbitmq import Consumer, Delivery
 from worker.batch import open_envelope
@@ -46,7 +47,7 @@ class Filer:
                 async with self._pool.acquire() as conn, conn.transaction():
                     # Behind the same locks as the ledger's rows: a replay that counts meanwhile is seen or waits.
                     await ledger.lock_users(conn, {user_id for user_id in user_ids if "\0" not in user_id})
-                    await ledger.file_dead_letters(conn, mine)
+                    await file_dead_letters(conn, mine)
             except Exception as e:
                 if not is_nobodys(e):
                     raise

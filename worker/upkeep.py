@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from board import ledger
+from board.partitions import count_unplaced, ensure_partitions
 from board.period_store import archive_periods, archived_with_entries, remove_entries
 from worker.failure import is_nobodys
 from worker.lock import ARCHIVE_LOCK, only_one
@@ -42,10 +42,10 @@ async def keep_tidy(pool: asyncpg.Pool) -> None:
 
 async def look(pool: asyncpg.Pool) -> int:
     """Warns of rows without a partition, makes what partitions are missing, and returns how many those were."""
-    unplaced = await ledger.count_unplaced(pool)
+    unplaced = await count_unplaced(pool)
     if unplaced:
         log.warning("Rows without a partition", extra={"event": "rows_unplaced", "rows": unplaced})
-    made = await ledger.ensure_partitions(pool, datetime.now(UTC) + AHEAD)
+    made = await ensure_partitions(pool, datetime.now(UTC) + AHEAD)
     if made:
         log.info("Partitions made", extra={"event": "partitions_made", "partitions": made})
     return made

@@ -19,7 +19,7 @@ from scoreboard.local.trouble import Trouble
 from scoreboard.v1 import admin_pb2
 
 if TYPE_CHECKING:
-    from board.ledger import DeadLetter
+    from board.dead_letters import DeadLetter
 
 IDS_MAX = 1_000  # in one call
 LIST_CURE = "List them: scoreboard dead-letters list."
@@ -151,10 +151,10 @@ def decode(job: bytes) -> dict[str, Any]:
 
 
 async def _find(data: Path, update_id: UUID) -> DeadLetter:
-    from board import ledger
+    from board.dead_letters import find_dead_letters
 
     async with open_postgres(data) as pool:
-        letter = (await ledger.find_dead_letters(pool, [update_id])).get(update_id)
+        letter = (await find_dead_letters(pool, [update_id])).get(update_id)
     if letter is None:
         raise Trouble(f"There is no dead letter {update_id}.", LIST_CURE)
     return letter

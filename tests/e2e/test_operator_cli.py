@@ -20,7 +20,8 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
-from board import keys, ledger, view
+from board import keys, view
+from board.dead_letters import file_dead_letters
 from board.entry import BoardKey
 from board.job_pb2 import Job
 from board.ledger import Kind
@@ -120,7 +121,7 @@ def lost_job(player: Player, action_id: str = "win-round") -> Job:
 async def file(database: asyncpg.Pool, *jobs: Job, reason: str = "FAILED_XX002") -> list[str]:
     """Files jobs as dead letters and returns their ids."""
     letters = [(UUID(bytes=job.update_id), job.SerializeToString(), reason, 4) for job in jobs]
-    await ledger.file_dead_letters(database, letters)
+    await file_dead_letters(database, letters)
     return [str(key) for key, *_ in letters]
 
 

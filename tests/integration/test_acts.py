@@ -12,6 +12,7 @@ import pytest
 from board import acts, keys, ledger
 from board.acts import ActTooSlow
 from board.catalogue_cache import CatalogueCache
+from board.dead_letters import file_dead_letters
 from board.instant import to_us
 from board.job_pb2 import Job
 from board.ledger import Kind, Outcome, State
@@ -127,7 +128,7 @@ async def test_an_erased_player_is_gone_but_the_ledger_is_whole(bench: Bench) ->
     jobs = [letter.SerializeToString() for letter in letters]
     broken = (uuid4(), jobs[0][:-1], "UNDECODABLE", 0)
     filed = [(UUID(bytes=job.update_id), body, "FAILED_x", 1) for job, body in zip(letters, jobs, strict=True)]
-    await ledger.file_dead_letters(bench.pool, [*filed, broken])
+    await file_dead_letters(bench.pool, [*filed, broken])
     erasure = act(Kind.DELETE, anna)
     async with bench.workers(1):
         assert await do(bench, bench.job(anna), bench.job(ben), erasure, erasure) == [(0, "")] * 4

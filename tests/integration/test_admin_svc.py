@@ -14,6 +14,7 @@ import pytest
 import redis.asyncio
 
 from board import keys, ledger
+from board.dead_letters import file_dead_letters
 from board.entry import BoardKey
 from board.order import encode_user
 from board.update_id import derive_update_id
@@ -428,7 +429,7 @@ async def test_what_is_no_job_is_listed_and_not_replayed(world: Operating) -> No
         (no_job, b"\xff not an envelope", "UNDECODABLE", 0),
         (too_long, os.urandom(20_000), "UNDECODABLE", 0),
     ]
-    await ledger.file_dead_letters(world.bench.pool, letters)
+    await file_dead_letters(world.bench.pool, letters)
     try:
         listed = await world.ask(operator, "ListDeadLetters", limit=1_000)
         shown = {letter.update_id: (letter.kind, letter.user_id) for letter in listed.dead_letters}
@@ -463,7 +464,7 @@ async def test_all_dead_letters_are_replayed_in_pages(world: Operating) -> None:
     operator, players = await world.operator("operator"), [await world.player() for _ in range(3)]
     jobs = [world.bench.job(players[number % 3], attempt=4) for number in range(250)]
     letters = [(UUID(bytes=job.update_id), job.SerializeToString(), "FAILED_P0001", 4) for job in jobs]
-    await ledger.file_dead_letters(world.bench.pool, [*letters, (uuid4(), b"\xff", "UNDECODABLE", 0)])
+    await file_dead_letters(world.bench.pool, [*letters, (uuid4(), b"\xff", "UNDECODABLE", 0)])
     try:
         answer = await world.ask(operator, "ReplayDeadLetters", all=True, reason=WHY)
         assert (answer.replayed, len(answer.refused)) == (250, 1)
@@ -627,7 +628,7 @@ async def test_what_each_server_that_is_away_takes_away(world: Operating, postgr
         "rabbitmq_url": "amqp://admin_svc:x@127.0.0.1:1/x",
     }
     letter = world.bench.job(player)
-    await ledger.file_dead_letters(
+    await file_dead_letters(
         world.bench.pool, [(UUID(bytes=letter.update_id), letter.SerializeToString(), "FAILED_P0001", 4)]
     )
     try:

@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from board import explain, keys, ledger
+from board import explain, keys
+from board.dead_letters import file_dead_letters
 from board.entry import BoardKey
 from board.explain import Explanation
 from board.instant import to_us
@@ -73,7 +74,7 @@ async def test_a_score_is_explained_from_the_ledger_to_redis(bench: Bench) -> No
     async with bench.workers():
         await do(bench, win, high, low, spin, again, bonus, match(bench, ben, 400), reversal(high))
         letters = [(UUID(bytes=job.update_id), job.SerializeToString(), "FAILED_X", 4) for job in (lost, bens)]
-        await ledger.file_dead_letters(bench.pool, letters)
+        await file_dead_letters(bench.pool, letters)
         found = await explained(bench, anna)
 
     assert (found.agrees, found.player.user_id, found.player.state, found.player.role) == (

@@ -1,4 +1,4 @@
-"""board/ledger.py, board/period_store.py: the statements of a batch, on a real Postgres."""
+"""What board/ledger.py, period_store.py, dead_letters.py and partitions.py ask of a real Postgres."""
 
 import asyncio
 import random
@@ -9,8 +9,10 @@ import asyncpg
 import pytest
 
 from board import ledger
+from board.dead_letters import file_dead_letters, find_dead_letters, remove_dead_letters
 from board.entry import Entry
 from board.ledger import ActionUsage, Outcome
+from board.partitions import count_unplaced, ensure_partitions, oldest_id
 from board.period_store import PeriodState, close_periods, ensure_periods, list_periods, open_periods
 from board.periods import BEGINNING, END
 from board.update_id import derive_update_id, first_id
@@ -57,7 +59,7 @@ async def test_a_row_that_is_there_counts_once_from_two_workers_at_once(world: W
     partitions = await world.owner.fetch("SELECT tableoid::regclass::text AS name FROM score_logs ORDER BY id")
     assert [found["name"] for found in partitions] == ["score_logs_2026_11", "score_logs_2026_12"]
     assert await world.owner.fetchval("SELECT score FROM users") == 14
-    assert await ledger.count_unplaced(world.worker) == 0
+    assert await count_unplaced(world.worker) == 0
 
 
 async def test_entries_are_the_fold_however_the_rows_are_batched(world: World) -> None:
@@ -162,12 +164,12 @@ async def test_dead_letters_are_filed_once_found_and_removed(world: World) -> No
     known, lost = row("p1", ref, "known", 1), row("p1", ref, "lost", 1)
     await apply_rows(world, [known], ["p1"])
     letters = [(known.update_id, b"job", "POISON", 4), (lost.update_id, b"job", "POISON", 4)]
-    await ledger.file_dead_letters(world.worker, letters)
-    await ledger.file_dead_letters(world.worker, [(lost.update_id, b"job", "TOO_OLD", 5)])
-    found = await ledger.find_dead_letters(world.worker, [known.update_id, lost.update_id])
+    await file_dead_letters(world.worker, letters)
+    await file_dead_letters(world.worker, [(lost.update_id, b"job", "TOO_OLD", 5)])
+    found = await find_dead_letters(world.worker, [known.update_id, lost.update_id])
     assert {key: (letter.reason, letter.attempts) for key, letter in found.items()} == {lost.update_id: ("TOO_OLD", 5)}
-    await ledger.remove_dead_letters(world.worker, [lost.update_id])
-    assert await ledger.find_dead_letters(world.worker, [lost.update_id]) == {}
+    await remove_dead_letters(world.worker, [lost.update_id])
+    assert await find_dead_letters(world.worker, [lost.update_id]) == {}
 
 
 @pytest.mark.promise(row=16)
@@ -176,10 +178,10 @@ async def test_a_row_without_a_partition_lands_and_moves_when_there_is_one(world
     (ref,) = await add_players(world, 1)
     far = datetime.now(UTC) + timedelta(days=365 * 5)
     await apply_rows(world, [row("p1", ref, "a", 5, at=far)], ["p1"])
-    assert await ledger.count_unplaced(world.worker) == 4  # the ledger row, and entries of daily, weekly and best
-    assert await ledger.ensure_partitions(world.worker, far + timedelta(days=32)) > 0
-    assert await ledger.count_unplaced(world.worker) == 0
-    assert await ledger.ensure_partitions(world.worker, far + timedelta(days=32)) == 0
+    assert await count_unplaced(world.worker) == 4  # the ledger row, and entries of daily, weekly and best
+    assert await ensure_partitions(world.worker, far + timedelta(days=32)) > 0
+    assert await count_unplaced(world.worker) == 0
+    assert await ensure_partitions(world.worker, far + timedelta(days=32)) == 0
     assert await world.owner.fetchval("SELECT count(*) FROM score_logs") == 1
     assert await world.owner.fetchval("SELECT count(*) FROM board_entries") == 5
     assert await apply_rows(world, [row("p1", ref, "a", 5, at=far)], ["p1"]) == []  # still the same key
@@ -198,7 +200,7 @@ async def test_partitions_are_made_while_workers_write(world: World) -> None:
     until = datetime.now(UTC) + timedelta(days=365 * 2)
     while not writing.done():
         until += timedelta(days=31)
-        await ledger.ensure_partitions(world.worker, until)
+        await ensure_partitions(world.worker, until)
     await writing
     assert await world.owner.fetchval("SELECT sum(score) FROM users") == 120
 
@@ -207,7 +209,7 @@ async def test_partitions_are_made_while_workers_write(world: World) -> None:
 async def test_the_oldest_partition_says_which_jobs_are_too_old(world: World) -> None:
     now = datetime.now(UTC)
     month = (now.replace(day=1) - timedelta(days=1)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    assert await ledger.oldest_id(world.worker) == first_id(month)
+    assert await oldest_id(world.worker) == first_id(month)
 
 
 async def test_a_period_is_made_once_and_keeps_its_closing_time(world: World) -> None:

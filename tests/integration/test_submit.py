@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from board import ledger, queues, submit
+from board import queues, submit
+from board.dead_letters import file_dead_letters
 from board.job_pb2 import Job, Result, Results
 from board.ledger import Kind, Outcome
 from board.submit import Submitter
@@ -55,7 +56,7 @@ class World:
     async def park(self, job: Job, reason: str) -> None:
         """Files the job as a dead letter."""
         letter = (UUID(bytes=job.update_id), job.SerializeToString(), reason, 4)
-        await ledger.file_dead_letters(self.pool, [letter])
+        await file_dead_letters(self.pool, [letter])
 
 
 @pytest.fixture

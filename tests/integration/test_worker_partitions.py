@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from board import ledger, queues
+from board import queues
 from board.instant import to_us
 from board.job_pb2 import Job
 from board.ledger import PARKED, Outcome
+from board.partitions import count_unplaced, ensure_partitions
 from board.update_id import first_id
 from tests.sizes import Record
 from tests.waiting import eventually
@@ -73,7 +74,7 @@ async def test_a_row_of_a_month_without_a_partition_lands_and_a_warning_is_raise
         await bench.pool.execute(f"GRANT EXECUTE ON FUNCTION {MAKE} TO worker")
 
         async def are_placed() -> bool:
-            return await ledger.count_unplaced(bench.pool) == 0
+            return await count_unplaced(bench.pool) == 0
 
         await eventually(are_placed, 70, "the partition, and the rows in it")
         assert await _place(bench, jobs[0]) == month
@@ -105,7 +106,7 @@ async def test_a_replay_after_its_partition_is_gone_goes_to_the_dead_letters_and
         assert await _place(bench, job) == _partition(month)
     await bench.pool.execute(f"ALTER TABLE score_logs DETACH PARTITION {_partition(month)}")
     await bench.pool.execute(f"DROP TABLE {_partition(month)}")
-    await ledger.ensure_partitions(bench.pool, datetime.now(UTC))  # as the upkeep does each minute
+    await ensure_partitions(bench.pool, datetime.now(UTC))  # as the upkeep does each minute
     before = await _written(bench)
     async with bench.workers(1):
         await bench.send(job, queue=queues.SUSPECTS)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from board import ledger, migrate
+from board import migrate
+from board.partitions import count_unplaced
 from mesh.postgres import AWAY
 from mesh.sql import load
 from scoreboard.cli.checks import finding, machine
@@ -57,7 +58,7 @@ async def _look(connection: asyncpg.Connection[asyncpg.Record]) -> list[Finding]
     return [
         *found,
         partitions(missing),
-        unplaced(await ledger.count_unplaced(connection)),
+        unplaced(await count_unplaced(connection)),
         dead_letters(counts["dead_letters"]),
         rebuilds(counts["rebuilds"], counts["oldest_rebuild"]),
         pause(operation["changed_at"] if operation is not None and operation["paused"] else None),
