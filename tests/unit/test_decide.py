@@ -80,6 +80,11 @@ def test_a_refusal_is_a_row_without_points(job: Job, reason: str) -> None:
     assert decided.results[job.update_id].reason == reason
 
 
+def test_a_value_beside_an_action_with_points_brings_nothing() -> None:
+    jobs = [_job(1, value=1_000_000), _job(2, reporter="arena", value=1_000_000, at_s=1)]
+    assert [(row.score_change, row.value) for row in _decide(jobs).rows] == [(50, None), (50, None)]
+
+
 def test_a_reported_value_is_the_points() -> None:
     (row,) = _decide([_job(1, action="match-result", reporter="arena", value=321)]).rows
     assert (row.score_change, row.value, row.score_after) == (321, 321, 1_321)
