@@ -56,6 +56,8 @@ async def main(settings: AdminSettings) -> None:
             [Service(descriptor, servicer, ACCESS)],
             ready=lambda: verifier.is_ready,
             verifier=Operators(verifier, pool),
+            tls=settings.tls,
+            health_port=settings.admin_health_port,
         )
 
 

@@ -33,9 +33,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def make_server(
-    address: str, services: Sequence[Service], calls: Calls, checks: health.aio.HealthServicer, write_timeout_s: float
+    address: str,
+    services: Sequence[Service],
+    calls: Calls,
+    checks: health.aio.HealthServicer,
+    write_timeout_s: float,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> grpc.aio.Server:
-    """Returns a server bound to host:port, not yet started. Raises OSError when the port cannot be had."""
+    """Returns a server bound to host:port, not yet started. Raises OSError when the port cannot be had.
+
+    credentials: of TLS; None: plain.
+    """
     server = grpc.aio.server(options=OPTIONS)
     for service in services:
         handlers = {
@@ -46,11 +54,26 @@ def make_server(
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.descriptor.full_name for service in services]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    _add_port(server, address, credentials)
+    return server
+
+
+def make_health_server(address: str, checks: health.aio.HealthServicer) -> grpc.aio.Server:
+    """Returns a plain server of health alone, for probes that know no TLS. Raises OSError as `make_server`."""
+    server = grpc.aio.server(options=OPTIONS)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    _add_port(server, address, None)
+    return server
+
+
+def _add_port(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> None:
     try:
-        server.add_insecure_port(address)
+        if credentials is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
     except RuntimeError as e:
         raise OSError(f"cannot listen on {address}: is the port in use?") from e
-    return server
 
 
 def _unary(method: Method, calls: Calls) -> grpc.RpcMethodHandler[Any, Any]:

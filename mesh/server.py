@@ -16,6 +16,7 @@ from mesh.plain_get import Page
 from mesh.rpc import Calls, Service, Verifier
 from mesh.settings import ServiceSettings
 from mesh.tasks import end
+from mesh.tls import TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -35,22 +36,29 @@ async def serve(
     verifier: Verifier | None = None,
     on_drain: Callable[[], Awaitable[None]] | None = None,
     write_timeout_s: float = WRITE_TIMEOUT_S,
+    tls: TlsFiles | None = None,
+    health_port: int | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains: NOT_SERVING, `on_drain`, calls in flight finish, end.
 
     `port` is for callers inside (grpc.aio), `gateway_port` for the gateway (mesh.http1); None: it never calls this one.
-    Raises OSError when a port cannot be had.
+    tls: of `port`; `health_port` then answers probes, which know none. Raises OSError when a port cannot be had, and
+    ValueError for certificates that cannot be used.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     calls, checks = Calls(verifier), health.aio.HealthServicer()
-    server = grpc_aio.make_server(f"{settings.host}:{port}", services, calls, checks, write_timeout_s)
+    address, credentials = f"{settings.host}:{port}", tls.credentials() if tls is not None else None
+    servers = [grpc_aio.make_server(address, services, calls, checks, write_timeout_s, credentials)]
+    if health_port is not None:
+        servers.append(grpc_aio.make_health_server(f"{settings.host}:{health_port}", checks))
     for_gateway = Http1Server(services, calls, write_timeout_s, pages)
     if gateway_port is not None:
         await for_gateway.start(settings.host, gateway_port)
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)
-    await server.start()
+    for server in servers:
+        await server.start()
     names = [*(service.descriptor.full_name for service in services), *readiness_names]
     watch = asyncio.create_task(_watch_readiness(checks, names, ready), name="readiness")
     log.info("Serving", extra={"event": "serving", "port": port})
@@ -62,7 +70,8 @@ async def serve(
     await asyncio.sleep(settings.drain_s)  # lets the gateway see NOT_SERVING and turn elsewhere
     if on_drain is not None:
         await on_drain()
-    await asyncio.gather(server.stop(settings.stop_grace_s), for_gateway.stop(settings.stop_grace_s))
+    stops = (server.stop(settings.stop_grace_s) for server in servers)
+    await asyncio.gather(*stops, for_gateway.stop(settings.stop_grace_s))
 
 
 async def _watch_readiness(checks: health.aio.HealthServicer, names: Sequence[str], ready: Callable[[], bool]) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 URL_VARIABLE = "SCOREBOARD_ADMIN_URL"
 TOKEN_VARIABLE = "SCOREBOARD_ADMIN_TOKEN"  # noqa: S105 -- a variable's name
+#: PEM files for https: who vouches for the server (by default the system's authorities), and what we show it.
+CA_VARIABLE, CERT_VARIABLE, KEY_VARIABLE = (f"SCOREBOARD_ADMIN_{name}_FILE" for name in ("CA", "CERT", "KEY"))
 TOKEN_TIMEOUT_S = 5.0
 
 _CURES: Mapping[str, str] = {
@@ -51,7 +53,7 @@ async def open_admin(data: Path) -> AsyncIterator[tuple[AdminServiceAsyncStub, M
     url, token = await _way_in(data)
     parts = urlsplit(url)
     if parts.scheme == "https":
-        channel = grpc.aio.secure_channel(parts.netloc, grpc.ssl_channel_credentials())
+        channel = grpc.aio.secure_channel(parts.netloc, _credentials())
     else:
         channel = grpc.aio.insecure_channel(parts.netloc)
     async with channel:
@@ -59,6 +61,21 @@ async def open_admin(data: Path) -> AsyncIterator[tuple[AdminServiceAsyncStub, M
             yield AdminServiceStub(channel), (("authorization", f"Bearer {token}"),)
         except grpc.aio.AioRpcError as error:
             raise _trouble(to_error(error)) from error
+
+
+def _credentials() -> grpc.ChannelCredentials:
+    ca, cert, key = (_pem(name) for name in (CA_VARIABLE, CERT_VARIABLE, KEY_VARIABLE))
+    if (cert is None) != (key is None):
+        raise Trouble(f"One of {CERT_VARIABLE} and {KEY_VARIABLE} is missing.", "Set both, or neither.")
+    return grpc.ssl_channel_credentials(ca, key, cert)
+
+
+def _pem(variable: str) -> bytes | None:
+    path = os.environ.get(variable)
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError as error:
+        raise Trouble(f"{variable}={path} cannot be read: {error.strerror}", "Look at its name and rights.") from error
 
 
 async def _way_in(data: Path) -> tuple[str, str]:
