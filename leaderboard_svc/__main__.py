@@ -7,10 +7,10 @@ from board.read_postgres import PostgresReader
 from board.read_redis import RedisReader
 from board.reading import BoardReading
 from leaderboard_svc import http
-from leaderboard_svc.service import LeaderboardService
+from leaderboard_svc.service import ACCESS, LeaderboardService
 from leaderboard_svc.settings import LeaderboardSettings
 from mesh import postgres, redis
-from mesh.rpc import PUBLIC, Service
+from mesh.rpc import Service
 from mesh.run import run
 from mesh.server import serve
 from scoreboard.v1 import leaderboard_pb2
@@ -32,12 +32,11 @@ async def main(settings: LeaderboardSettings) -> None:
         stack.push_async_callback(catalogue.close)
         reading = BoardReading(RedisReader(client), PostgresReader(pool, top_life_s=STALE_S), redis.Breaker())
         descriptor = leaderboard_pb2.DESCRIPTOR.services_by_name["LeaderboardService"]
-        access = {method.name: PUBLIC for method in descriptor.methods}
         servicer = LeaderboardService(reading, catalogue, pool)
         await serve(
             settings,
             settings.leaderboard_port,
-            [Service(descriptor, servicer, access)],
+            [Service(descriptor, servicer, ACCESS)],
             ready=lambda: catalogue.is_loaded,
             gateway_port=settings.leaderboard_gateway_port,
             pages={http.PATH: http.LeaderboardPage(servicer).answer},

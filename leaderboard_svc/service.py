@@ -22,9 +22,11 @@ from mesh.call import Call
 from mesh.postgres import AWAY
 from mesh.reasons import Reason
 from mesh.refusal import Refused
+from mesh.rpc import PUBLIC
 from scoreboard.v1 import leaderboard_pb2 as pb
 from scoreboard.v1.common_pb2 import Row
 
+ACCESS = dict.fromkeys(("GetLeaderboard", "GetRank", "GetAround", "ListBoards"), PUBLIC)
 NOT_MODIFIED = "304"
 SELECTORS = ("", "current", "previous")
 

@@ -1,4 +1,4 @@
-"""Generates everything that derives from `proto/`: stubs, descriptor set, tables of reasons, OpenAPI and its page.
+"""Generates what derives from `proto/`: stubs, descriptor set, tables of reasons and of roles, OpenAPI and its page.
 
 `python -m scripts.proto` writes into the tree; `--check` generates elsewhere and fails when the tree is stale;
 `--lint` runs buf by buf.yaml.
@@ -99,19 +99,27 @@ def lua_reasons(rows: list[tuple[str, str, str, int]]) -> str:
 
 def generate(out: Path) -> None:
     """Writes every generated file below `out`, at the place it has in the tree."""
-    for folder in ("scoreboard/v1", "board", "mesh", "envoy", "web/reference/docs"):
+    for folder in ("scoreboard/v1", "board", "mesh", "envoy", "docs", "web/reference/docs"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     protoc(f"--python_out={out}", f"--mypy_out=quiet:{out}", *CONTRACT, *INNER)
     services = [f for f in CONTRACT if "\nservice " in (ROOT / "proto" / f).read_text()]
     protoc(f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services)
     descriptor_file = out / "envoy/scoreboard.binpb"
     protoc(f"--descriptor_set_out={descriptor_file}", "--include_imports", *CONTRACT, *DETAILS)
-    rows = reasons(descriptor_pb2.FileDescriptorSet.FromString(descriptor_file.read_bytes()))
+    descriptors = descriptor_pb2.FileDescriptorSet.FromString(descriptor_file.read_bytes())
+    rows = reasons(descriptors)
     (out / "mesh/reasons.py").write_text(python_reasons(rows))
     (out / "envoy/reasons.lua").write_text(lua_reasons(rows))
+    (out / "docs/rbac.md").write_text(_rbac(descriptors))
     described, reference = _openapi(rows), out / "web/reference"
     (reference / "openapi.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
     (reference / "docs/index.html").write_text(openapi_page.page(described))
+
+
+def _rbac(descriptors: descriptor_pb2.FileDescriptorSet) -> str:
+    from scripts import rbac  # it imports the services, and these the stubs, which may be new
+
+    return rbac.page(descriptors, rbac.rules())
 
 
 def _openapi(rows: list[tuple[str, str, str, int]]) -> openapi.Json:

@@ -12,7 +12,7 @@ from board.read_redis import RedisReader
 from board.reading import BoardReading
 from mesh import postgres, redis
 from mesh.identity import TokenVerifier
-from mesh.rpc import Access, Service
+from mesh.rpc import Service
 from mesh.run import run
 from mesh.server import serve
 from mesh.tasks import end
@@ -21,7 +21,7 @@ from stream_svc import feed, websocket
 from stream_svc.addresses import Addresses
 from stream_svc.connection import Shared
 from stream_svc.hub import Hub
-from stream_svc.service import StreamService
+from stream_svc.service import ACCESS, StreamService
 from stream_svc.sessions import Sessions
 from stream_svc.settings import StreamSettings
 
@@ -74,7 +74,7 @@ async def main(settings: StreamSettings) -> None:
         service = Service(
             stream_pb2.DESCRIPTOR.services_by_name["StreamService"],
             StreamService(hub, sessions, addresses, settings.trusted_hops),
-            {"WatchLeaderboard": Access(optional=True)},
+            ACCESS,
         )
         await serve(
             settings,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from mesh.address import client_address
 from mesh.call import Call
+from mesh.rpc import Access
 from scoreboard.v1.stream_pb2 import WatchLeaderboardRequest
 from stream_svc.addresses import Addresses
 from stream_svc.frames import Format
@@ -12,6 +13,8 @@ from stream_svc.hub import Hub
 from stream_svc.sessions import Sessions
 from stream_svc.watcher import Watcher
 from stream_svc.wish import wish_of_request
+
+ACCESS = {"WatchLeaderboard": Access(optional=True)}
 
 
 class StreamService:
