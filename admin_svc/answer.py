@@ -26,4 +26,5 @@ def ledger_row(row: RecordedUpdate) -> pb.LedgerRow:
         accepted_at=rfc3339(row.accepted_at),
         applied_at=rfc3339(row.applied_at),
         reverses=str(row.reverses) if row.reverses is not None else "",
+        seal_no=row.seal_no,
     )

@@ -120,6 +120,7 @@ class RecordedUpdate:
     value: int | None
     revision: int
     reverses: UUID | None
+    seal_no: int | None = None  # of the seal that covers it, where that was asked for
 
     @property
     def result(self) -> Result:
@@ -272,4 +273,5 @@ def recorded_of(row: Record) -> RecordedUpdate:
         row["value"],
         row["revision"],
         row["reverses"],
+        row.get("seal_no"),
     )

@@ -28,7 +28,6 @@ from rich.table import Table
 TREE = Path(__file__).resolve().parent.parent
 FOLDER = TREE / ".soak"
 ROWS = range(1, 40)
-LATER = {38}  # the audit chain comes with operations
 NOTES: dict[int, str] = {}  # of rows that show less than PROMISES.md says
 TEST_TIMEOUT_S = 1_800
 STOP_GRACE_S = 60.0  # for a row's servers to end after Ctrl-C
@@ -39,7 +38,7 @@ SHOWN_LINES = 40  # of a failed row's output
 
 @dataclass
 class Row:
-    """How a row of PROMISES.md ended. outcome: passed, failed, no test, later, or stopped. note: what it leaves out."""
+    """How a row of PROMISES.md ended. outcome: passed, failed, no test, or stopped. note: what it leaves out."""
 
     outcome: str
     seconds: float
@@ -146,7 +145,7 @@ def main(
             break
     _show(run, wanted, console)
     ended = [run.rows.get(number) for number in wanted]
-    is_proven = all(row is not None and (row.is_passed or row.outcome == "later") for row in ended)
+    is_proven = all(row is not None and row.is_passed for row in ended)
     raise typer.Exit(0 if is_proven else 1)
 
 
@@ -175,7 +174,7 @@ def _run_row(number: int, seed: int, until: float, console: Console) -> Row:
     if code is None:
         row = Row("stopped", seconds)
     elif code == NO_TESTS:
-        row = Row("later" if number in LATER else "no test", seconds)
+        row = Row("no test", seconds)
     else:
         row = read_report(report, seconds, is_good=code == 0)
     row.note = NOTES.get(number, "")

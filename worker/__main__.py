@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from board import queues
 from board.catalogue_cache import CatalogueCache
+from board.seal import SealKey
 from mesh import redis
 from mesh.postgres import create_pool
 from mesh.rabbitmq import Channel, Connection, Consumer, Publisher
@@ -23,13 +24,14 @@ from worker.mover import Mover
 from worker.pause import keep_pausing
 from worker.rebuilds import keep_rebuilding
 from worker.reconcile import Reconciler
+from worker.sealer import keep_sealing
 from worker.settings import WorkerSettings
 from worker.settle import Settler
 from worker.upkeep import keep_tidy
 from worker.views import Views
 
 BATCHES_AT_ONCE = 2  # updates and suspects
-POOL_SIZE = 10  # two rebuilds with their locks, filer, catalogue, upkeep and two that look on at once
+POOL_SIZE = 12  # two rebuilds with their locks, filer, catalogue, upkeep, two for seals and two that look on at once
 DEAD_PREFETCH = 20
 PATIENCE_S = 2.0  # with Redis, of what no job waits for: a rebuild that gives up begins anew
 
@@ -77,9 +79,10 @@ async def open_servers(settings: WorkerSettings, stack: AsyncExitStack) -> Serve
 class Worker:
     """The parts of a worker, and what runs beside what."""
 
-    def __init__(self, settings: WorkerSettings, servers: Servers) -> None:
+    def __init__(self, settings: WorkerSettings, servers: Servers, seal_key: SealKey | None) -> None:
         self._settings = settings
         self._servers = servers
+        self._seal_key = seal_key
         applier = Applier(servers.batches, servers.catalogues)
         publisher = Publisher(servers.publishing)
         self._views = Views(
@@ -140,6 +143,7 @@ class Worker:
             "pause": keep_pausing(pool, (self._updates, self._suspects), self._knows_pause),
             "rebuilds": keep_rebuilding(pool, patient_view),
             "dead letters": Filer(pool).run(self._dead),
+            "seals": keep_sealing(pool, self._seal_key, self._settings.audit_seals_file, self._settings.worker_seal_s),
         }
 
     def _is_ready(self) -> bool:
@@ -149,9 +153,10 @@ class Worker:
 
 
 async def main(settings: WorkerSettings) -> None:
-    """Runs a worker until it is told to end."""
+    """Runs a worker until it is told to end. Raises OSError and ValueError for a key that cannot be read."""
+    seal_key = SealKey.load(settings.audit_key_file) if settings.audit_key_file is not None else None
     async with AsyncExitStack() as stack:
-        await Worker(settings, await open_servers(settings, stack)).run()
+        await Worker(settings, await open_servers(settings, stack), seal_key).run()
 
 
 async def _end(feeds: Sequence[asyncio.Task[None]], grace_s: float) -> None:

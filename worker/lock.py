@@ -18,6 +18,7 @@ VIEW_LOCK = 0x5C02EB0A2E  # builds or sweeps
 RECONCILE_LOCK = 0x5C02EB0A2F
 REBUILD_LOCK = 0x5C02EB0A30  # builds what an operator asked for
 ARCHIVE_LOCK = 0x5C02EB0A31
+SEAL_LOCK = 0x5C02EB0A32
 
 
 @asynccontextmanager

@@ -1,5 +1,7 @@
 """The worker's settings."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from board import queues
@@ -18,3 +20,6 @@ class WorkerSettings(ServiceSettings, PostgresSettings, RedisSettings, RabbitSet
         queues.DELAYS_S, min_length=1, description="seconds before each further try of a failed job, as a JSON list"
     )
     worker_reconcile_s: float = Field(600, gt=0, description="seconds between two comparisons of all boards with Redis")
+    worker_seal_s: float = Field(10, gt=0, le=3_600, description="seconds between two seals of the audit chain")
+    audit_key_file: Path | None = Field(None, description="PEM file of the Ed25519 key that signs seals")
+    audit_seals_file: Path | None = Field(None, description="where seals are published, beside the log")

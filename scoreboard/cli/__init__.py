@@ -22,6 +22,7 @@ COMMANDS = {
     "down": "scoreboard.cli.down:down",
     "demo": "scoreboard.cli.demo:demo",
     "verify": "scoreboard.cli.verify:verify",
+    "audit": "scoreboard.cli.audit:audit",
     "register": "scoreboard.cli.login:register",
     "login": "scoreboard.cli.login:login",
     "logout": "scoreboard.cli.login:logout",

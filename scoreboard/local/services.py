@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import scoreboard
-from scoreboard.local import accounts, probe
+from scoreboard.local import accounts, probe, seal_key
 from scoreboard.local.program import Program
 from scoreboard.local.secrets import Secrets
 from scoreboard.local.state import DATABASE, VHOST
@@ -38,13 +38,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Wiring:
-    """What every service's environment is made of. ports: by the names that `port_names` lists."""
+    """What every service's environment is made of.
+
+    ports: by the names that `port_names` lists. data: the mesh's folder.
+    """
 
     ports: Mapping[str, int]
     secrets: Secrets
     gateway: str
     master_keys: Path
     limits: Limits
+    data: Path
 
     def postgres(self, account: str) -> dict[str, str]:
         """The account's way to the database."""
@@ -67,6 +71,13 @@ class Wiring:
         """What verifying an access token takes."""
         jwks = f"http://127.0.0.1:{self.ports['auth_svc-http']}/.well-known/jwks.json"
         return {"SCOREBOARD_JWKS_URL": jwks, "SCOREBOARD_ISSUER": self.gateway}
+
+    def seals(self) -> dict[str, str]:
+        """What sealing takes."""
+        return {
+            "SCOREBOARD_AUDIT_KEY_FILE": str(seal_key.key_file(self.data)),
+            "SCOREBOARD_AUDIT_SEALS_FILE": str(seal_key.seals_file(self.data)),
+        }
 
     def master(self) -> dict[str, str]:
         """Where the master keys are."""
@@ -177,6 +188,7 @@ def _worker(wiring: Wiring, name: str) -> Program:
         **wiring.postgres("worker"),
         **wiring.redis("worker"),
         **wiring.rabbitmq("worker"),
+        **wiring.seals(),
         "SCOREBOARD_WORKER_PORT": str(wiring.ports[name]),
     }
     return _service(name, "worker", "worker", environment, wiring)

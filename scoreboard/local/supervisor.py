@@ -23,6 +23,7 @@ from scoreboard.local import (
     open_files,
     ports,
     postgres,
+    seal_key,
     secrets,
     servers,
     services,
@@ -73,7 +74,9 @@ class Supervisor:
         self._state = MeshState(Process.of("up", os.getpid(), 0), "starting", url, self._ports.numbers)
         self._write()
         kept = secrets.load(self._data)
-        wiring = Wiring(self._ports.numbers, kept, url, secrets.master_keys_file(self._data), self._options.limits)
+        master_keys = secrets.master_keys_file(self._data)
+        wiring = Wiring(self._ports.numbers, kept, url, master_keys, self._options.limits, self._data)
+        seal_key.make(self._data)
         await self._start_all(wiring)
         await first_start.wait_boards(wiring)
         await first_start.wait_gateway(wiring)

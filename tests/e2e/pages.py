@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+TREE = Path(__file__).resolve().parents[2]
 FIGURE = r"((?<![\w-])\d+(?:\\?[.,]\d+)*)"  # 4,711 or 17.4, escaped for a pattern or not, and no part of a name
 
 
@@ -20,6 +22,13 @@ class Block:
 def read_blocks(page: str) -> list[Block]:
     """The blocks of a page's text, in order."""
     return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)]
+
+
+def page_blocks(name: str) -> list[tuple[str, str]]:
+    """The commands of a page of docs/ whose every block is followed by what it prints, and that."""
+    found = read_blocks((TREE / "docs" / name).read_text())
+    assert [block.language for block in found] == ["", "text"] * (len(found) // 2)
+    return [(commands.text, shown.text) for commands, shown in zip(found[::2], found[1::2], strict=True)]
 
 
 def shown_after(found: Sequence[Block], start: str) -> str:

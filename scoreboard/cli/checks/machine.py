@@ -15,6 +15,7 @@ OFFSET_MAX_S = 1.0
 SECRET_FILES = (
     "secrets.json",
     "master-keys.json",
+    "audit/key.pem",
     "mesh.json",
     "demo-players.json",
     "redis/users.acl",

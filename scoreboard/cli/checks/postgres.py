@@ -20,6 +20,7 @@ DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 WEAK_COMMITS = frozenset({"off", "local"})  # `local` forgets the standby, where there is one
 MONTHS_AHEAD = 3  # a worker makes 24: fewer than this, and none has looked for long
 REBUILD_LATE = timedelta(minutes=2)  # a board of a million entries takes some seconds
+SEALS_LATE = timedelta(minutes=2)  # they come each 10 s; a ledger that was never sealed takes a while
 TIMEOUT_S = 5.0
 
 
@@ -62,8 +63,15 @@ async def _look(connection: asyncpg.Connection[asyncpg.Record]) -> list[Finding]
         dead_letters(counts["dead_letters"]),
         rebuilds(counts["rebuilds"], counts["oldest_rebuild"]),
         pause(operation["changed_at"] if operation is not None and operation["paused"] else None),
+        await _seals(connection),
         await _clock(connection),
     ]
+
+
+async def _seals(connection: asyncpg.Connection[asyncpg.Record]) -> Finding:
+    row = await connection.fetchrow(_SQL["seals"])
+    assert row is not None
+    return seals(row["seals"] or 0, row["behind"], row["holder"])
 
 
 async def _clock(connection: asyncpg.Connection[asyncpg.Record]) -> Finding:
@@ -84,6 +92,18 @@ def durability(settings: dict[str, str], overrides: list[str]) -> Finding:
         return ok(check, ", ".join(shown))
     cure = "Set it to on (ALTER SYSTEM, ALTER ROLE): else a crash loses or breaks updates that were confirmed."
     return failed(check, ", ".join(weak), cure)
+
+
+def seals(count: int, behind: timedelta | None, holder: int | None) -> Finding:
+    """Judges the audit chain. behind: age of the oldest row without a seal. holder: process that keeps it so."""
+    check = "audit seals"
+    if behind is None or behind < SEALS_LATE:
+        return ok(check, f"{count} seals, nothing waits for long")
+    found = f"{count} seals; rows wait for one since {behind.total_seconds():,.0f} s"
+    if holder is not None:
+        cure = f"Process {holder} of Postgres has a transaction open since: end it (pg_terminate_backend({holder}))."
+        return failed(check, found, cure)
+    return failed(check, found, "Workers seal: see `seals_` in DIR/logs/worker-1.log, and docs/audit.md.")
 
 
 def migrations(applied: list[str], in_tree: list[str]) -> Finding:

@@ -34,6 +34,20 @@ SELECT (SELECT count(*) FROM dead_letters) AS dead_letters,
 -- Whether the workers rest, and since when.
 SELECT paused, changed_at FROM operation
 
+-- name: seals
+-- Seals, the age of the oldest ledger row that has none, and the process whose transaction is open since before it.
+SELECT (SELECT max(seal_no) FROM audit_seals) AS seals, now() - r.applied_at AS behind,
+       -- pg_stat_activity would hide from us what others do.
+       (SELECT l.pid FROM pg_locks l
+        WHERE r.txid >= x.min AND l.locktype = 'transactionid' AND l.granted
+          AND l.transactionid::text = (x.min::text::numeric % 4294967296)::text LIMIT 1) AS holder
+FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS min) x
+LEFT JOIN LATERAL (
+  SELECT txid, applied_at FROM score_logs
+  WHERE txid >= coalesce((SELECT to_txid FROM audit_seals ORDER BY seal_no DESC LIMIT 1), '0')
+  ORDER BY txid LIMIT 1
+) r ON true
+
 -- name: signing_key
 -- The key that signs tokens now, and its age in seconds.
 SELECT kid, extract(epoch FROM clock_timestamp() - sign_from)::double precision AS age_s

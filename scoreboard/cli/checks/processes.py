@@ -50,7 +50,7 @@ def process(name: str, pid: int | None, is_ready: bool) -> Finding:
 def _probes(data: Path, mesh: MeshState) -> Mapping[str, IsReady]:
     if not mesh.ports.keys() >= {"nginx", *services.port_names()}:
         raise Trouble("The mesh was started by another version.", "Run scoreboard down, then up.")
-    wiring = Wiring(mesh.ports, secrets.load(data), mesh.gateway, secrets.master_keys_file(data), Limits())
+    wiring = Wiring(mesh.ports, secrets.load(data), mesh.gateway, secrets.master_keys_file(data), Limits(), data)
     return {
         "postgres": partial(probe.postgres, state.postgres_url(data)),
         "redis": partial(probe.redis, state.redis_url(data)),
