@@ -32,6 +32,8 @@ COMMANDS = {
     "rank": "scoreboard.cli.rank:rank",
     "watch": "scoreboard.cli.watch:watch",
     "apply": "scoreboard.cli.apply:apply",
+    "backup": "scoreboard.cli.backup:backup",
+    "restore": "scoreboard.cli.backup:restore",
     "clients": "scoreboard.cli.clients:clients",
     "doctor": "scoreboard.cli.doctor:doctor",
     "explain": "scoreboard.cli.explain:explain",

@@ -55,7 +55,7 @@ def up(
 
 
 def _run_here(options: Options) -> None:
-    lock = _open_folder(options.data)
+    lock = open_folder(options.data)
     try:
         asyncio.run(_serve(options))
     finally:
@@ -84,7 +84,7 @@ async def _serve(options: Options) -> None:
         _say("Scoreboard is down.")
 
 
-def _open_folder(data: Path) -> state.Lock:
+def open_folder(data: Path) -> state.Lock:
     """Make the folder and take its lock. Raises Trouble: no rights, no room, or another `up` runs there."""
     try:
         if not data.exists():
@@ -106,7 +106,7 @@ def _open_folder(data: Path) -> state.Lock:
 
 def _run_detached(options: Options) -> None:
     """Start `scoreboard up` in a session of its own and show what it says until it is ready or has ended."""
-    _open_folder(options.data).close()
+    open_folder(options.data).close()
     log = options.data / "logs" / "up.log"
     limits = options.limits
     argv = [sys.executable, "-m", "scoreboard.cli", "up", "--data", str(options.data), "--port", str(options.port)]

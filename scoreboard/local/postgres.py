@@ -105,9 +105,12 @@ def _copy_for_all(source: Path, parts: tuple[str, ...], target: Path) -> None:
 def postgres(folder: Path, port: int, password: str) -> Program:
     """Postgres from the wheel, with `password` for its superuser; the first call makes the data folder.
 
-    Raises Trouble when initdb fails.
+    Raises Trouble when initdb fails, and where a restore was killed between two steps.
     """
     data = folder / "postgres"
+    if not data.exists() and (before := sorted(folder.glob("postgres.before-*"))):
+        cure = f"Restore again, or go back to what there was: mv {before[-1]} {data}"
+        raise Trouble(f"{data} is missing: a restore did not come to its end.", cure)
     account = unprivileged_account(data)
     binary = _postgres_binaries(account) / "postgres"
     if not data.exists():
@@ -125,6 +128,14 @@ def postgres(folder: Path, port: int, password: str) -> Program:
         stop_grace_s=20.0,
         ready_timeout_s=RECOVERY_TIMEOUT_S,
     )
+
+
+def pretend_epoch(folder: Path, epoch: int) -> None:
+    """Let a stopped server's transaction numbers go on in a later epoch (2³² numbers each). Raises Trouble."""
+    data = folder / "postgres"
+    account = unprivileged_account(data)
+    program = _postgres_binaries(account) / "pg_resetwal"
+    run_to_end([str(program), f"--epoch={epoch}", "-D", str(data)], account, "The database is as it was.")
 
 
 def _initdb(initdb: Path, data: Path, account: Account | None, password: str) -> None:

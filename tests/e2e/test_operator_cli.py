@@ -482,6 +482,8 @@ async def test_a_role_is_given_to_nobody_else_and_taken_from_the_banned_too(
 COMMANDS = {
     "doctor": (),
     "apply": (str(TREE / "scoreboard.toml"),),
+    "audit export": ("ledger.jsonl",),
+    "backup": ("scoreboard.dump",),
     "clients create": ("game-1",),
     "explain": ("u_1",),
     "admin create": ("ada", "--generate"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import shlex
 import shutil
 import socket
 import stat
@@ -17,7 +18,9 @@ import psutil
 import pytest
 import websockets
 
+from scoreboard.client import Client
 from scoreboard.local import open_files, probe, secrets
+from tests.e2e.pages import assert_shows, page_blocks
 from tests.meshes import Mesh, is_alive, new_mesh, nothing_left, scoreboard, start_scoreboard
 from tests.waiting import SCALE, eventually
 
@@ -224,3 +227,30 @@ async def test_help_names_the_variable_of_the_folder(command: str) -> None:
     done = await scoreboard(command, "--help")
     assert done.code == 0
     assert "SCOREBOARD_DATA" in done.out
+
+
+@pytest.mark.promise(row=12)
+async def test_a_mesh_goes_back_to_its_backup_as_the_page_says(mesh: Mesh, tmp_path: Path) -> None:
+    await mesh.up()
+    board = f"{mesh.url}/api/scores/leaderboard?limit=100"
+    async with Client(mesh.url.removeprefix("http://")) as client, httpx.AsyncClient(timeout=10) as http:
+        name = (await client.guest()).user_id
+        await client.score("win-round")
+        for commands, shown in page_blocks("backup.md"):
+            printed = ""
+            for line in commands.splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == ".venv/bin/scoreboard"
+                port = ("--port", str(mesh.port)) if arguments[0] == "up" else ()
+                paths = [str(tmp_path / one) if one.endswith(".dump") else one for one in arguments]
+                done = await scoreboard(*paths, *port, "--data", str(mesh.data))
+                assert done.code == 0, done.out + done.err
+                printed += done.out
+            assert_shows(printed, shown)
+            rows = {row["userId"]: row["score"] for row in (await http.get(board)).json()["leaderboard"]}
+            assert rows[name] == 50
+            refused = await scoreboard("restore", str(tmp_path / "scoreboard.dump"), "--yes", "--data", str(mesh.data))
+            assert refused.err.startswith(f"Another scoreboard up runs on {mesh.data}.")
+            await client.score("win-round")  # after the backup: gone again; after the restore: counts, once
+        rows = {row["userId"]: row["score"] for row in (await http.get(board)).json()["leaderboard"]}
+        assert rows[name] == 100
