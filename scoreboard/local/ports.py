@@ -1,6 +1,7 @@
 """Finds free ports of 127.0.0.1 and holds them until their servers start.
 
-Ports lie below the kernel's ephemeral range, so that no outgoing connection takes one in between.
+Ports lie below the kernel's ephemeral range, so that no outgoing connection takes one in between; and each is marked
+for as long as its `Ports` lives, so that no other mesh that starts takes one whose server is yet to start, or is away.
 """
 
 from __future__ import annotations
@@ -27,6 +28,17 @@ def is_free(port: int) -> bool:
     return False
 
 
+def _mark(port: int) -> socket.socket | None:
+    """Mark a port as given, for all processes of this machine; None: another's mark is there. Ends with its holder."""
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        mark.bind(f"\0scoreboard-port-{port}")  # of the kernel's own names: there is no file to be left behind
+    except OSError:
+        mark.close()
+        return None
+    return mark
+
+
 def _hold(port: int) -> socket.socket:
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
@@ -47,6 +59,7 @@ class Ports:
         self.numbers: dict[str, int] = {}
         self._wanted = wanted or {}
         self._held: dict[str, socket.socket] = {}
+        self._marks: list[socket.socket] = []
 
     def take(self, name: str) -> int:
         """Return a port for this name, held until `release`. Raises Trouble when none is free."""
@@ -56,11 +69,15 @@ class Ports:
         for port in candidates:
             if port in _given and port != self._wanted.get(name):
                 continue
+            mark = _mark(port)
+            if mark is None and port not in _given:
+                continue
             with suppress(OSError):
                 self._held[name] = _hold(port)
-                self.numbers[name] = port
-                _given.add(port)
+                self._give(name, port, mark)
                 return port
+            if mark is not None:
+                mark.close()
         raise Trouble("No port of 127.0.0.1 is free.", "Stop programs that listen on many ports (ss -ltn).")
 
     def claim(self, name: str, port: int) -> None:
@@ -70,8 +87,13 @@ class Ports:
         except OSError as error:
             cure = f"Stop it, or choose another port: scoreboard up --port {port + 1}"
             raise Trouble(f"Port {port} of 127.0.0.1 is in use{_owner(port)}: {error.strerror}.", cure) from error
+        self._give(name, port, _mark(port))
+
+    def _give(self, name: str, port: int, mark: socket.socket | None) -> None:
         self.numbers[name] = port
         _given.add(port)
+        if mark is not None:
+            self._marks.append(mark)
 
     def release(self, name: str) -> None:
         """Let go of a port just before its server starts."""

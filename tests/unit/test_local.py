@@ -8,16 +8,21 @@ import json
 import os
 import resource
 import socket
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from scoreboard.local import accounts, open_files, secrets, state
+from scoreboard.local import ports as local_ports
 from scoreboard.local.files import write_private
 from scoreboard.local.keeper import backoff_s
 from scoreboard.local.ports import Ports, is_free
 from scoreboard.local.state import MeshState, Process
 from scoreboard.local.trouble import Trouble
+from tests.services import TREE
 
 
 def test_first_crash_costs_no_pause_and_later_ones_half_a_second_to_five() -> None:
@@ -34,6 +39,40 @@ def test_ports_of_the_last_run_are_taken_again_while_free() -> None:
     first.release_all()
     again.release_all()
     assert is_free(wanted["redis"])
+
+
+def test_a_port_of_another_mesh_is_not_taken_while_its_server_is_yet_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = Ports()
+    port = ports.take("free")
+    ports.release_all()
+    del ports  # and with it the mark: the port is anybody's
+    monkeypatch.setattr(local_ports, "FIRST_PORT", port)
+    monkeypatch.setattr(local_ports, "LAST_PORT", port)
+    monkeypatch.setattr(local_ports, "_given", set[int]())
+    other = subprocess.Popen([sys.executable, "-c", OTHER, str(port)], cwd=TREE, stdin=PIPE, stdout=PIPE)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"taken\n"
+        assert is_free(port), "its server is yet to start"
+        for wanted in ({}, {"redis": port}):
+            with pytest.raises(Trouble, match="No port"):
+                Ports(wanted).take("redis")
+    finally:
+        other.communicate()
+    assert Ports().take("redis") == port
+
+
+#: Another supervisor: it has released the port of a server that it is about to start, until its stdin ends.
+OTHER = """
+import sys
+from scoreboard.local import ports
+ports.FIRST_PORT = ports.LAST_PORT = int(sys.argv[1])
+own = ports.Ports()
+own.take("redis")
+own.release("redis")
+print("taken", flush=True)
+sys.stdin.read()
+"""
 
 
 def test_a_claimed_port_that_is_taken_is_named_with_the_next_one() -> None:
