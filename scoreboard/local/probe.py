@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
+from http.client import HTTPException
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -74,7 +75,8 @@ async def http_text(url: str, method: str = "GET") -> str | None:
 
 
 def _text(request: Request) -> str | None:
-    with suppress(URLError, OSError), urlopen(request, timeout=PROBE_TIMEOUT_S) as answer:  # noqa: S310
+    # HTTPException: a server that is killed in the middle of its answer.
+    with suppress(URLError, OSError, HTTPException), urlopen(request, timeout=PROBE_TIMEOUT_S) as answer:  # noqa: S310
         return str(answer.read().decode(errors="replace")).strip()
     return None
 
