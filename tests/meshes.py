@@ -11,13 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
-from scoreboard.local import state
+from board import view
+from board.entry import BoardKey
+from board.periods import BEGINNING
+from scoreboard.local import probe, state
 from scoreboard.local.ports import Ports, is_free
 from tests.waiting import SCALE, eventually
 
 TREE = Path(__file__).resolve().parent.parent
 UP_TIMEOUT_S = 120.0  # a first start on a loaded machine; an idle one needs about ten seconds
+ALL = BoardKey(1, BEGINNING)  # the first board of a new mesh
+READINESS = {f"{name}_svc": f"scoreboard.v1.{name.title()}Service" for name in ("admin", "auth", "score", "stream")}
+READINESS |= {"leaderboard_svc": "scoreboard.v1.LeaderboardService", "worker-1": "worker", "worker-2": "worker"}
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,27 @@ class Mesh:
         assert done.code == 0, done.err
         found: dict[str, Any] = json.loads(done.out)
         return found
+
+    async def until_whole(self) -> None:
+        """Wait until all of it answers again, after a test that killed or froze a part: the next one counts on that."""
+        await eventually(self._is_whole, 60, "a whole mesh")
+
+    async def _is_whole(self) -> bool:
+        mesh = state.require(self.data)
+        answers = await asyncio.gather(
+            *(
+                probe.grpc_health(one.port, READINESS[one.name]) if one.name in READINESS else probe.listens(one.port)
+                for one in mesh.processes
+            ),
+            probe.envoy_serves(f"http://127.0.0.1:{mesh.ports['envoy-admin']}"),
+        )
+        if not all(answers):
+            return False
+        try:
+            async with Redis.from_url(state.redis_url(self.data)) as client:
+                return await view.is_ready(client, ALL)
+        except RedisError:  # it reads its data yet
+            return False
 
     def pid(self, name: str) -> int | None:
         """The pid of a process, None while it is not there."""

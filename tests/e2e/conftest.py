@@ -154,6 +154,13 @@ async def running(servers_folder: Path, studio: Studio) -> AsyncIterator[Mesh]:
         await own.kill()
 
 
+@pytest.fixture
+async def breakable(running: Mesh) -> AsyncIterator[Mesh]:
+    """The whole mesh, for a test that kills or freezes a part of it."""
+    yield running
+    await running.until_whole()
+
+
 @pytest.fixture(scope="session")
 async def mesh(running: Mesh) -> AsyncIterator[Protocols]:
     """The whole mesh, by its protocols."""

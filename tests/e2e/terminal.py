@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from tests.meshes import TREE
+from tests.waiting import eventually
 
 
 class Terminal:
@@ -63,6 +64,12 @@ class Terminal:
         except (BlockingIOError, OSError):
             pass  # nothing new, or the command has ended
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._shown.decode(errors="replace"))
+
+    async def ended(self) -> int:
+        """Wait for its end, reading what it still shows: a terminal that nobody reads would hold it back for ever."""
+        await eventually(lambda: [self.text(), self.process.returncode][1] is not None, 30, "the command's end")
+        assert self.process.returncode is not None
+        return self.process.returncode
 
     def type(self, line: str) -> None:
         """Type a line."""

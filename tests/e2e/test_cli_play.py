@@ -152,10 +152,10 @@ async def test_a_refusal_is_a_sentence_and_what_to_do(home: Home) -> None:
 
 
 async def test_an_update_without_an_answer_is_settled_by_its_nonce(
-    home: Home, running: Mesh, monkeypatch: pytest.MonkeyPatch
+    home: Home, breakable: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scoreboard.cli.player.DEADLINE_S", 0.5)
-    pid = running.pid("score_svc")
+    pid = breakable.pid("score_svc")
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -219,7 +219,7 @@ async def test_in_a_terminal_the_password_is_hidden_and_the_table_moves(
     async with Terminal.running("login", home.name) as terminal:
         await eventually(lambda: "Password: " in terminal.text(), 30, "the question")
         terminal.type(PASSWORD)
-        assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0
+        assert await terminal.ended() == 0
         assert f"is logged in at {running.url}." in terminal.text()
         assert PASSWORD not in terminal.text()
 
@@ -231,5 +231,5 @@ async def test_in_a_terminal_the_password_is_hidden_and_the_table_moves(
         # The row itself may stand below the screen: other tests' players share the board.
         await eventually(lambda: re.search(r"you: place \d+, 150 points", terminal.text()), 30, "what was gained")
         terminal.process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0
+        assert await terminal.ended() == 0
         assert "Traceback" not in terminal.text()

@@ -18,13 +18,13 @@ import pytest
 from scoreboard.client import Client, ScoreboardError, Session, Snapshot, Status, SyncClient
 from scoreboard.client.connection import OPTIONS
 from scoreboard.client.steps import World
-from scoreboard.local import probe, state
 from tests.gate import Direction, gate_to
 from tests.meshes import Mesh
 from tests.waiting import SCALE, eventually
 
 PASSWORD = "correct horse battery staple"
 DEADLINE_S = 15.0 * SCALE
+LATE_S = 6.0 * SCALE  # score_svc says that an update waits after 2 s
 
 
 def connected(mesh: Mesh) -> Client:
@@ -184,14 +184,14 @@ async def test_a_refusal_has_its_reason_and_its_delay(player: Client) -> None:
     assert (capped.value.is_unknown, capped.value.nonce) == (False, "")
 
 
-async def test_a_score_whose_service_is_killed_counts_once(running: Mesh, player: Client) -> None:
-    await kill(running, "score_svc")
+async def test_a_score_whose_service_is_killed_counts_once(breakable: Mesh, player: Client) -> None:
+    await kill(breakable, "score_svc")
     assert (await player.score("win-round", deadline_s=60 * SCALE)).new_score == 50
     assert (await player.score("collect-coin")).new_score == 51
 
 
-async def test_at_a_short_deadline_it_is_unknown_and_the_same_nonce_settles_it(running: Mesh, player: Client) -> None:
-    pid = running.pid("score_svc")
+async def test_at_a_short_deadline_it_is_unknown_and_the_same_nonce_settles_it(breakable: Mesh, player: Client) -> None:
+    pid = breakable.pid("score_svc")
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -200,7 +200,7 @@ async def test_at_a_short_deadline_it_is_unknown_and_the_same_nonce_settles_it(r
     finally:
         os.kill(pid, signal.SIGCONT)
     assert unknown.value.is_unknown
-    await eventually(lambda: gateway_serves(running), 60, "a gateway that reaches score_svc")
+    await breakable.until_whole()
     assert (await player.score("win-round", nonce=unknown.value.nonce)).new_score == 50
     assert (await player.score("collect-coin")).new_score == 51
 
@@ -241,16 +241,12 @@ async def test_a_watch_leaves_a_connection_that_nobody_answers_on(
     assert told[0].code is grpc.StatusCode.UNAVAILABLE
 
 
-async def gateway_serves(mesh: Mesh) -> bool:
-    return await probe.envoy_serves(f"http://127.0.0.1:{state.require(mesh.data).ports['envoy-admin']}")
-
-
-async def test_a_watch_comes_back_when_its_service_was_killed(running: Mesh, player: Client) -> None:
+async def test_a_watch_comes_back_when_its_service_was_killed(breakable: Mesh, player: Client) -> None:
     told: list[ScoreboardError | None] = []
     watch = player.watch(limit=100, me=True, on_state=told.append)
     async with asyncio.timeout(120 * SCALE), aclosing(watch) as boards:
         before = await anext(boards)
-        await kill(running, "stream_svc")
+        await kill(breakable, "stream_svc")
         score = (await player.score("daily-bonus")).new_score
         async for board in boards:
             assert board.version >= before.version
@@ -290,10 +286,11 @@ async def test_a_watch_that_hears_nothing_connects_again(
 
     with pytest.raises(Enough):
         await (watch() if kind == "asyncio" else asyncio.to_thread(watch_blocking))
-    assert [error and error.code for error in told] in (
-        [grpc.StatusCode.DEADLINE_EXCEEDED, None],
-        [grpc.StatusCode.CANCELLED, None],
-    )
+    # On a busy machine the first frame, too, may be later than that, of one connection or several.
+    *silences, back = [error and error.code for error in told]
+    assert back is None
+    assert silences
+    assert set(silences) <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
 
 
 async def test_a_watch_of_no_board_says_so_instead_of_coming_back(player: Client, blocking: SyncClient) -> None:
@@ -374,12 +371,12 @@ def test_a_watch_ends_when_another_thread_closes_its_client(running: Mesh) -> No
     assert not thread.is_alive()
 
 
-async def test_what_waits_longer_than_the_deadline_is_pending(running: Mesh, player: Client) -> None:
-    workers = [pid for pid in (running.pid("worker-1"), running.pid("worker-2")) if pid is not None]
+async def test_what_waits_longer_than_the_deadline_is_pending(breakable: Mesh, player: Client) -> None:
+    workers = [pid for pid in (breakable.pid("worker-1"), breakable.pid("worker-2")) if pid is not None]
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     try:
-        update = await player.score("win-round", deadline_s=3 * SCALE)
+        update = await player.score("win-round", deadline_s=LATE_S)
     finally:
         for pid in workers:
             os.kill(pid, signal.SIGCONT)

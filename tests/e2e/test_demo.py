@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shutil
@@ -82,7 +81,7 @@ async def test_ctrl_c_in_a_terminal_leaves_the_board_and_the_summary(running: Me
     async with Terminal.running("demo", "--players", "4", "--seconds", "600", "--data", str(running.data)) as terminal:
         await eventually(lambda: re.search(r"ok [1-9]\d* ·", terminal.text()), 60, "a first update on the screen")
         terminal.process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(terminal.process.wait(), 30 * SCALE) == 0
+        assert await terminal.ended() == 0
         text = terminal.text()
         assert re.search(r"board all · 4 players · \d+ s left", text)
         assert "board all · 4 players · over" in text

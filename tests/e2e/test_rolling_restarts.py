@@ -26,22 +26,22 @@ Record = Callable[[str, object], None]
 
 @pytest.mark.promise(row=36)
 @pytest.mark.timeout(1200 * SCALE)
-async def test_rolling_restarts_are_invisible(running: Mesh, mesh: Protocols, record_property: Record) -> None:
-    names, rounds, began = sorted(services(running)), sized(1, 10), time.time()
-    async with crowd_at(running, mesh, players=sized(3, 10), watchers=sized(2, 10)) as crowd:
+async def test_rolling_restarts_are_invisible(breakable: Mesh, mesh: Protocols, record_property: Record) -> None:
+    names, rounds, began = sorted(services(breakable)), sized(1, 10), time.time()
+    async with crowd_at(breakable, mesh, players=sized(3, 10), watchers=sized(2, 10)) as crowd:
         for _ in range(rounds):
             # In waves in the small size, for the sake of time: half of them, with one of the two workers.
             waves = [[name] for name in random.sample(names, len(names))] if SOAK else [names[::2], names[1::2]]
             for wave in waves:
-                await asyncio.gather(*(restart(running, name) for name in wave))
+                await asyncio.gather(*(restart(breakable, name) for name in wave))
         await crowd.rest()
         assert crowd.errors == []
-        await eventually(lambda: all_show_the_board(running, crowd), 20, "the same board before each watcher")
+        await eventually(lambda: all_show_the_board(breakable, crowd), 20, "the same board before each watcher")
         assert crowd.errors == []
     # No stream outlives its service; that a call is turned away is no must.
     assert {"SSE watcher 0", "WebSocket watcher 0"} <= crowd.met.keys()
     record_property("faults", len(names) * rounds)
-    await holds(running, crowd, began, record_property)
+    await holds(breakable, crowd, began, record_property)
 
 
 def services(mesh: Mesh) -> dict[str, state.Process]:

@@ -36,9 +36,11 @@ const { userId } = await client.register(NAME, "correct horse battery");
 const scored = await client.score("win-round");
 said.scored = [scored.status === UpdateStatus.APPLIED, scored.newScore, scored.username === NAME];
 said.again = (await client.getUpdate(scored.updateId)).newScore;
+// Until the own row is within the first 100, for other tests' players share the board.
+for (const action of ["daily-bonus", "win-round", "win-round"]) await client.score(action);
 for await (const board of watch) {
   const row = board.leaderboard.find((row) => row.userId === userId);
-  if (row?.score === 50) {
+  if (row?.score === 250) {
     said.watched = [row.username === NAME, watch.state.phase, watch.state.by];
     break;
   }
@@ -87,7 +89,7 @@ async def test_everything_that_a_client_can_do(running: Mesh, ways: str) -> None
         "scored": [True, 50, True],
         "again": 50,
         "watched": [True, "live"],
-        "rank": 50,
+        "rank": 250,
         "around": True,
         "top": True,
         "boards": ["all", "daily", "weekly"],
