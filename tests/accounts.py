@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import redis.asyncio
 
 from mesh.identity import TokenVerifier
 from mesh.keys import MasterKeys, b64url, b64url_decode
-from scoreboard.client import to_error
+from scoreboard.client import ScoreboardError, to_error
 from scoreboard.local.ports import Ports
 from scoreboard.v1 import auth_pb2 as pb
 from scoreboard.v1 import auth_pb2_grpc, signing
@@ -31,6 +32,7 @@ ISSUER = "http://gateway.test"
 PASSWORD = "correct horse battery"
 NO_BROKER = "amqp://auth_svc:x@127.0.0.1:1/x"  # who signs up and in does without it
 LOGINS_PER_MINUTE = 20
+GUESSES_AT_ONCE, GUESS_AGAIN_S = 15, 12.0  # of one account, at that many logins a minute
 
 
 @dataclass
@@ -123,12 +125,37 @@ def signature(session: pb.Session, token: str) -> tuple[str, str]:
     return "x-signature", signing.sign(b64url_decode(session.signing_key), signing.refresh_payload(token))
 
 
+async def outlives_its_tokens(world: World, session: pb.Session) -> bool:
+    """Whether the session is refused for as long as its tokens live, and not much longer."""
+    left_s = jwt.decode(session.access_token, options={"verify_signature": False})["exp"] - time.time()
+    return bool(left_s <= await world.redis.ttl(f"sb:deny:{sid_of(session)}") <= 610)
+
+
 def sid_of(session: pb.Session) -> str:
     return str(jwt.decode(session.access_token, options={"verify_signature": False})["sid"])
 
 
-async def reason_of(call: Any) -> str:
-    """Await a call that must be refused and return its reason."""
+async def guess_until_slowed(guess: Callable[[], Awaitable[object]]) -> None:
+    """Guesses one account's password from one address until told to wait: 15 times at once, and once in 12 s more.
+
+    The wait is longer than what a test still has to say from that address.
+    """
+    began, guesses = time.monotonic(), 0
+    while (error := await error_of(guess())).reason != "RATE_LIMITED" or (error.retry_after_s or 0) < 3:
+        assert error.reason in ("BAD_CREDENTIALS", "RATE_LIMITED")
+        guesses += error.reason == "BAD_CREDENTIALS"
+        # A busy machine takes its time to hash.
+        assert guesses <= GUESSES_AT_ONCE + (time.monotonic() - began) / GUESS_AGAIN_S
+    assert guesses >= GUESSES_AT_ONCE
+
+
+async def error_of(call: Any) -> ScoreboardError:
+    """Await a call that must be refused and return its error."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    return str(to_error(caught.value).reason)
+    return to_error(caught.value)
+
+
+async def reason_of(call: Any) -> str:
+    """Await a call that must be refused and return its reason."""
+    return (await error_of(call)).reason

@@ -15,6 +15,7 @@ import httpx
 from scoreboard.local import accounts, postgres, servers
 from scoreboard.local.ports import Ports
 from scoreboard.local.program import Program, Running, start
+from tests.waiting import SCALE
 
 PASSWORDS: Mapping[str, str] = {account: secrets.token_urlsafe(16) for account in accounts.ACCOUNTS}
 SUPERUSER_PASSWORD = secrets.token_urlsafe(16)
@@ -25,7 +26,7 @@ async def run(program: Program, ports: Ports, folder: Path) -> Running:
     ports.release(program.name)
     running = await start(program, folder / f"{program.name}.log")
     try:
-        await running.until_ready()
+        await running.until_ready(program.ready_timeout_s * SCALE)
     except BaseException:
         await running.stop()
         raise

@@ -148,6 +148,12 @@ class Watch:
         assert isinstance(frame, pb.LeaderboardUpdate)
         return frame
 
+    async def next_change(self) -> pb.LeaderboardUpdate:
+        """Returns the next frame that is no heartbeat."""
+        while (frame := await self.next()).heartbeat:
+            pass
+        return frame
+
     async def until(self, *wanted: tuple[str, int]) -> pb.LeaderboardUpdate:
         """Returns the first frame that shows exactly these (user_id, score)."""
         while True:

@@ -17,12 +17,13 @@ from scoreboard.client import ScoreboardError
 from scoreboard.local.program import Running
 from scoreboard.v1 import score_pb2 as pb
 from tests.gate import Gate, gate_to
-from tests.scoring import Player, Scoring, new_nonce, own_part, refused, scoring, update_id_of
+from tests.scoring import CALL_TIMEOUT_S, Player, Scoring, new_nonce, own_part, refused, scoring, update_id_of
 from tests.servers import PostgresServer, RabbitmqServer, RedisServer, Vhost
-from tests.sizes import Record
-from tests.waiting import SCALE, clear_of_midnight, eventually
+from tests.sizes import BUSY, Record
+from tests.waiting import SCALE, eventually
 
-ANSWER_S = 3.0 * SCALE  # the service's own timer says 2
+ANSWER_S = (2.0 + BUSY) * SCALE  # 3 s where nothing else runs: the service's own timer says 2
+OWN_DEADLINE_S = 0.7  # a caller's, shorter than the service's own
 
 
 @dataclass
@@ -112,7 +113,7 @@ async def test_without_a_worker_an_update_is_pending_and_resolves(world: Scoring
     call = world.stub.UpdateScore(
         pb.UpdateScoreRequest(user_id=player.user_id, action_id="win-round", nonce=nonce),
         metadata=player.signed("win-round", nonce),
-        timeout=10,
+        timeout=CALL_TIMEOUT_S,
     )
     started = time.monotonic()
     pending = await call
@@ -135,12 +136,28 @@ async def test_without_a_worker_an_update_is_pending_and_resolves(world: Scoring
 
 async def test_the_caller_s_deadline_shortens_the_wait(world: Scoring, worker: Worker) -> None:
     player, nonce = await world.player(), new_nonce()
-    answer = await world.stub.UpdateScore(
-        pb.UpdateScoreRequest(user_id=player.user_id, action_id="win-round", nonce=nonce),
-        metadata=player.signed("win-round", nonce),
-        timeout=0.7,
-    )
-    assert answer.status == pb.PENDING
+
+    assert await told_in_time(world, player, nonce) == "PENDING"
+
+
+async def told_in_time(world: Scoring, player: Player, nonce: str) -> str:
+    """What an update is told whose caller waits for OWN_DEADLINE_S: its status, or the code of a refusal.
+
+    The service leaves a tenth of a second for the way back. Where a busy machine takes longer the caller asks again.
+    """
+
+    async def told() -> str:
+        call = world.stub.UpdateScore(
+            pb.UpdateScoreRequest(user_id=player.user_id, action_id="win-round", nonce=nonce),
+            metadata=player.signed("win-round", nonce),
+            timeout=OWN_DEADLINE_S,
+        )
+        try:
+            return str(pb.UpdateStatus.Name((await call).status))
+        except grpc.aio.AioRpcError as e:
+            return "" if e.code() is grpc.StatusCode.DEADLINE_EXCEEDED else e.code().name
+
+    return await eventually(told, what="an answer before the caller's deadline")
 
 
 async def test_a_batch_of_500_is_one_message(world: Scoring, worker: Worker) -> None:
@@ -185,14 +202,7 @@ async def test_an_update_without_a_confirm_at_the_caller_s_deadline_is_not_told_
     player, nonce = await world.player(), new_nonce()
     gate = await behind(world, "RABBITMQ", stack)
     gate.freeze()
-    call = world.stub.UpdateScore(
-        pb.UpdateScoreRequest(user_id=player.user_id, action_id="win-round", nonce=nonce),
-        metadata=player.signed("win-round", nonce),
-        timeout=0.7,
-    )
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await call
-    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert await told_in_time(world, player, nonce) == "UNAVAILABLE"
     await gate.heal()
     await worker.come()
     await eventually(lambda: applies(world, player, nonce), 20, "the retry")
@@ -302,7 +312,6 @@ async def test_a_nonce_that_waits_outlives_redis_too(world: Scoring, worker: Wor
 async def test_a_cap_and_a_cooldown_outlive_redis(
     world: Scoring, action: str, reason: str, record_property: Record
 ) -> None:
-    await clear_of_midnight()
     player, nonce, expired = await world.player(), new_nonce(), new_nonce(age_s=400)
 
     async def refusal(nonce: str) -> tuple[str, str, object]:

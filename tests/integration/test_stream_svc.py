@@ -21,6 +21,7 @@ from scoreboard.v1 import stream_pb2 as pb
 from stream_svc import endings
 from stream_svc.snapshot import Rows, apply
 from tests.servers import Database, RedisServer
+from tests.waiting import SCALE
 from tests.watching import WAIT_S, Streams, streaming
 
 
@@ -100,6 +101,8 @@ async def test_a_change_below_the_shown_part_is_no_frame_but_moves_the_heartbeat
     first = await watch.next()
     await streams.boards.score(2, 15)
     beat = await watch.next()
+    while beat.heartbeat and beat.version == first.version:  # one may have been due before the change was read
+        beat = await watch.next()
     assert beat.heartbeat
     assert beat.version > first.version
 
@@ -126,8 +129,8 @@ async def test_deltas_turn_the_board_that_was_sent_into_the_one_that_is(streams:
     await wholes.next()
     for number, score in [(3, 15), (4, 30), (5, 40), (4, 5)]:
         await streams.boards.score(number, score)
-        whole = rows_of(await wholes.next())
-        frame = await watch.next()
+        whole = rows_of(await wholes.next_change())
+        frame = await watch.next_change()
         assert frame.delta
         assert frame.base_version == version
         shown, version = apply(shown, rows_of(frame), frame.left), frame.version
@@ -166,7 +169,7 @@ async def test_a_stream_with_own_place_ends_when_its_session_is_logged_out(
 
 
 async def test_a_stream_with_own_place_ends_with_its_token(streams: Streams) -> None:
-    nearly_over = time.time() - CLOCK_SKEW_S + 3
+    nearly_over = time.time() - CLOCK_SKEW_S + 3 * SCALE
     watch = streams.watch(me=True, token=streams.bearer("p1", exp=nearly_over))
     assert (await watch.next()).me.rank == 1
     assert to_error(await watch.refusal()).reason == "TOKEN_EXPIRED"
@@ -189,13 +192,17 @@ async def test_sigterm_tells_every_stream_to_reconnect(streams: Streams) -> None
 async def test_many_changes_are_one_frame_and_the_last_one_counts(streams: Streams) -> None:
     watch = streams.watch(limit=1)
     await watch.next()
-    for score in range(21, 121):
-        await streams.boards.score(1, score)
+    os.kill(streams.running.pid, signal.SIGSTOP)  # or each change might be read before the next is made
+    try:
+        for score in range(21, 121):
+            await streams.boards.score(1, score)
+    finally:
+        os.kill(streams.running.pid, signal.SIGCONT)
     versions = []
     while True:
-        frame = await watch.next()
+        frame = await watch.next_change()
         versions.append(frame.version)
-        if frame.leaderboard and frame.leaderboard[0].score == 120:
+        if frame.leaderboard[0].score == 120:
             break
     assert versions == sorted(versions)
-    assert len(versions) < 100
+    assert len(versions) < 10
