@@ -22,7 +22,7 @@ def spin():
 def write():
     json.dumps(list(range(2_000)), indent=1)
 
-until = time.monotonic() + 2
+until = time.monotonic() + 5  # py-spy may take some of them to begin
 while time.monotonic() < until:
     spin()
     write()

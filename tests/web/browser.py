@@ -12,6 +12,8 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
 
+from tests.waiting import SCALE
+
 DIST = Path(__file__).resolve().parents[2] / "web/dist"
 # A file of the static server's: its origin and its headers, the policy among them, and nothing that runs by itself.
 BLANK = "/client.licenses.txt"
@@ -129,6 +131,7 @@ class Tab:
 async def profile(browser: Browser, url: str, **options: Any) -> AsyncIterator[Profile]:
     """A browser without any storage so far. options: of Playwright's new_context."""
     context = await browser.new_context(**options)
+    context.set_default_timeout(30_000 * SCALE)
     found = Profile(context, url, [], [])
 
     def note(request: Request) -> None:

@@ -45,9 +45,12 @@ async def report(mesh: Mesh, updates: Sequence[tuple[str, str, int | None]]) -> 
         bearer = {"authorization": f"Bearer {answer.json()['access_token']}"}
         for first in range(0, len(updates), BATCH):
             batch = [_update(*update) for update in updates[first : first + BATCH]]
-            answer = await http.post("/api/scores/updates", json={"updates": batch}, headers=bearer)
-            assert answer.status_code == 200, answer.text
-            assert {result["status"] for result in answer.json()["results"]} == {"APPLIED"}
+            told = {"PENDING"}
+            while "PENDING" in told:  # after 2 s, on a busy machine; asked again with its nonces it counts once
+                answer = await http.post("/api/scores/updates", json={"updates": batch}, headers=bearer)
+                assert answer.status_code == 200, answer.text
+                told = {result["status"] for result in answer.json()["results"]}
+                assert told <= {"APPLIED", "PENDING"}
 
 
 def _update(user_id: str, action: str, value: int | None) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.hop import HOP
 from tests.meshes import TREE, Mesh, new_mesh
-from tests.waiting import SCALE, clear_of_midnight, eventually
+from tests.sizes import BUSY
+from tests.waiting import SCALE, eventually
 from tests.web.browser import Profile, chromium, profile
 from tests.web.crowding import crowd
 
@@ -131,7 +132,7 @@ async def test_a_click_is_on_both_screens_within_a_second(browser: Browser, mesh
     for screen, milliseconds in took.items():
         cuts = statistics.quantiles(milliseconds, n=100, method="inclusive")
         print(f"click to the {screen} screen: p50 {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms of {len(milliseconds)}")
-        assert cuts[98] < 1000 * SCALE
+        assert cuts[98] < 1000 * BUSY * SCALE
     await expect(row_of(player, name).locator("data")).to_have_text(f"{50 + CLICKS}")
 
 
@@ -191,6 +192,7 @@ async def test_it_comes_back_when_the_gateway_was_restarted(mesh: Mesh, person: 
     await expect(page.locator(".connection")).to_have_attribute("data-phase", "live", timeout=30_000 * SCALE)
     await play(page, "Collect coin", "You have 51 points.")
     await expect(row_of(page, name).locator("data")).to_have_text("51")
+    await mesh.until_whole()
     person.trouble[:] = [said for said in person.trouble if not any(mark in said for mark in AWAY)]
 
 
@@ -218,14 +220,16 @@ async def test_a_thousand_rows_are_there_and_only_those_in_sight_are_drawn(perso
     drawn = "(one) => one.checkVisibility({ contentVisibilityAuto: true })"
     assert await page.evaluate(f"[...document.querySelectorAll('.row')].filter({drawn}).length") <= 400
     await page.evaluate("scrollTo(0, 0)")
-    await sign_up(page)
+    name = await sign_up(page)
     await play(page, "Win round", "You have 50 points.")
+    await expect(row_of(page, name).locator("data")).to_have_text("50")
     await page.evaluate(
         "() => { globalThis.touched = new Set(); new MutationObserver((all) => { for (const one of all)"
         " touched.add((one.target.closest ?? (() => null)).call(one.target, '.row')?.dataset.user); })"
         ".observe(document.querySelector('main'), { subtree: true, attributes: true, attributeFilter: ['value'] }); }"
     )
     await play(page, "Collect coin", "You have 51 points.")
+    await expect(row_of(page, name).locator("data")).to_have_text("51")  # the board follows the answer
     assert len(await page.evaluate("[...touched]")) == 1  # of 1,000
 
 
@@ -254,7 +258,6 @@ async def test_the_search_finds_a_player_far_down_and_the_next_of_that_name(
 
 
 async def test_boards_and_periods_have_addresses(person: Profile) -> None:
-    await clear_of_midnight()
     page = await person.visit()
     boards = page.get_by_role("navigation", name="Boards")
     await boards.get_by_role("link", name="Daily").click()
@@ -276,7 +279,6 @@ async def test_what_does_not_exist_is_said_in_words(person: Profile, address: st
 
 
 async def test_refusals_are_said_in_words_and_their_waits_count_down(person: Profile) -> None:
-    await clear_of_midnight()
     page = await person.visit()
     await page.get_by_role("button", name="Play as a guest").click()
     await page.get_by_role("button", name="Play", exact=True).click()
@@ -374,7 +376,6 @@ async def test_the_playground_offers_the_catalogue_s_actions(person: Profile) ->
 async def test_axe_finds_no_fault_where_people_play(
     browser: Browser, mesh: Mesh, path: str, options: dict[str, Any]
 ) -> None:
-    await clear_of_midnight()
     async with profile(browser, mesh.url, **options) as person:
         page = await person.visit(path)
         await page.get_by_role("button", name="Sign up").click()
@@ -403,7 +404,7 @@ async def test_axe_finds_no_fault_where_people_watch(browser: Browser, mesh: Mes
 
 async def assert_clean(page: Page) -> None:
     """Asks axe about WCAG 2.2 AA. The page's policy lets no page bring it in, and does not bind Playwright."""
-    await page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))")
+    await page.evaluate("Promise.allSettled(document.getAnimations().map((one) => one.finished))")
     await page.evaluate(AXE.read_text())
     found = await page.evaluate("(tags) => axe.run({ runOnly: tags })", WCAG)
     faults = [(one["id"], one["nodes"][0]["html"], one["nodes"][0]["failureSummary"]) for one in found["violations"]]
