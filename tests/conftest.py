@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         places = {group: place for place, group in enumerate(LONGEST)}
         items.sort(key=lambda item: places.get(group_of(item.nodeid), len(places)))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before a test's timeout begins
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Begins no test shortly before midnight UTC: in its midst the boards of the day, and caps, would begin anew."""
+    waiting.clear_of_midnight()
+    return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -44,8 +44,8 @@ async def eventually(
         await asyncio.sleep(POLL_S)
 
 
-async def clear_of_midnight(left_s: float = 30.0) -> None:
-    """Wait for the next UTC day if this one ends within so many (scaled) seconds: then caps of a day begin anew."""
+def clear_of_midnight(left_s: float = 60.0) -> None:
+    """Wait for the next UTC day if this one ends within so many (scaled) seconds."""
     ends_s = 86_400 - time.time() % 86_400
     if ends_s < left_s * SCALE:
-        await asyncio.sleep(ends_s)
+        time.sleep(ends_s)

@@ -12,7 +12,7 @@ from board.job_pb2 import Job, Jobs
 from board.ledger import Kind, Outcome
 from tests.scoring import own_part
 from tests.servers import PostgresServer, RabbitmqServer, RedisServer
-from tests.waiting import clear_of_midnight, eventually
+from tests.waiting import eventually
 from tests.workers import Bench, act, do, now_us, reversal, shown
 
 
@@ -43,7 +43,6 @@ async def bench(module_bench: Bench) -> Bench:
 @pytest.mark.promise(row=27)
 async def test_a_cooldown_outlives_redis_and_a_retry_gets_the_same_refusal(bench: Bench) -> None:
     (anna,) = await bench.add_players(1)
-    await clear_of_midnight()
     first, second = bench.job(anna, "daily-bonus"), bench.job(anna, "daily-bonus")
     await bench.send(first)
     await bench.answers([first])
