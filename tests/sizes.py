@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from hypothesis import HealthCheck, settings
+
 T = TypeVar("T")
 Record = Callable[[str, object], None]  # what the fixture `record_property` is
 
@@ -25,3 +27,12 @@ def sized(test: T, soak: T) -> T:
 
 #: Factor on promised times: `make test` shares two cores with whatever else runs; the full run has them to itself.
 BUSY = sized(3.0, 1.0)
+
+#: For properties that are tried on what a fixture made once: each example brings players or connections of its own.
+SHARING = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+# In `make test` the same examples each time, on however busy a machine; new finds belong to the full size.
+settings.register_profile(
+    "tests", deadline=None, derandomize=not SOAK, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")

@@ -9,16 +9,17 @@ from urllib.parse import quote
 import grpc
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.reasons import Reason
 from scoreboard.v1 import leaderboard_pb2, score_pb2, signing
 from tests.e2e.players import Player, sign_up
 from tests.e2e.protocols import Protocols
+from tests.sizes import SHARING
 
 # Fewer than the shield lets through a minute (60), so that one player serves a whole test.
-some = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+some = settings(max_examples=40, suppress_health_check=SHARING)
 
 NASTY = [
     "",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.call import Call
@@ -23,6 +23,7 @@ from mesh.refusal import Refused
 from mesh.rpc import PUBLIC, REQUEST_BYTES_MAX, Calls, Service
 from scoreboard.local.ports import Ports
 from scoreboard.v1 import leaderboard_pb2, stream_pb2
+from tests.sizes import SHARING
 from tests.waiting import SCALE, eventually
 
 GET_RANK = "/scoreboard.v1.LeaderboardService/GetRank"
@@ -30,7 +31,7 @@ WATCH = "/scoreboard.v1.StreamService/WatchLeaderboard"
 PATIENCE_S = 10 * SCALE
 WRITE_TIMEOUT_S = 0.3
 FRAME = b"\x7f" * 50_000
-HOSTILE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HOSTILE = settings(max_examples=150, suppress_health_check=SHARING)
 
 
 @dataclass
@@ -449,7 +450,7 @@ async def test_a_reader_that_does_not_read_what_is_pushed_is_cut_off(world: Worl
 async def test_a_deadline_ends_a_stream_that_is_pushed(world: World) -> None:
     async with world.connected() as connection:
         world.servicer.frames = 0
-        connection.send(WATCH, WANTED, grpc_timeout="200m")
+        connection.send(WATCH, WANTED, grpc_timeout=f"{SCALE:.0f}S")
         world.servicer.wanted.put_nowait([FRAME])
         await eventually(lambda: world.servicer.watching, what="the call")
         (call,) = world.servicer.watching

@@ -8,16 +8,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoreboard.v1 import score_pb2 as pb
 from tests.scoring import Player, Scoring, module_scoring, new_nonce, update_id_of
 from tests.servers import PostgresServer, RabbitmqServer, RedisServer
-from tests.sizes import Record, sized
+from tests.sizes import SHARING, Record, sized
 from tests.waiting import eventually
 
-some = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+some = settings(max_examples=20, suppress_health_check=SHARING)
 more = settings(some, max_examples=sized(40, 300))
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from board import keys
@@ -33,11 +33,11 @@ from tests.scoring import (
     update_id_of,
 )
 from tests.servers import PostgresServer, RabbitmqServer, RedisServer
-from tests.sizes import Record, sized
+from tests.sizes import SHARING, Record, sized
 from tests.waiting import SCALE, eventually
 
 NEVER = "01998c2a-5e1b-7c3d-9e4f-0123456789ab"  # an id of no update
-some = settings(max_examples=sized(60, 300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+some = settings(max_examples=sized(60, 300), suppress_health_check=SHARING)
 
 
 @pytest.fixture(scope="module")
