@@ -30,7 +30,8 @@ async def keeping(
     made = Views(world.worker, redis or world.redis, redis or world.redis, catalogues, on_new_database)
     task = asyncio.create_task(made.keep(), name="views")
     try:
-        await eventually(lambda: made.is_settled)
+        # And what a worker's start writes again is written: later it would mend what a test means to be missing.
+        await eventually(lambda: made.is_settled and made._sweep_from is None)
         yield made
     finally:
         await tasks.end(task)

@@ -96,6 +96,7 @@ async def refusal(call: Any) -> ScoreboardError:
 
 
 async def test_equal_scores_rank_by_who_was_first(world: World) -> None:
+    await eventually(lambda: _fresh_version(world), what="an answer of Redis")
     answer = await world.boards.GetLeaderboard(pb.GetLeaderboardRequest())
     assert shown(answer) == [
         (1, "u_ada", "Ada", 300),

@@ -50,14 +50,15 @@ async def test_one_update_reaches_every_board_and_the_players_score(world: World
 async def test_a_row_that_is_there_counts_once_from_two_workers_at_once(world: World) -> None:
     """Before and after a month's end, and again later."""
     (ref,) = await add_players(world, 1)
-    month_end = datetime(2026, 12, 1, tzinfo=UTC)
+    month_end = (datetime.now(UTC).replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0)
+    month_end = month_end.replace(microsecond=0)  # the end of this month, whose partitions are there
     instants = (month_end - timedelta(microseconds=1), month_end)
     rows = [row("p1", ref, f"n{n}", 7, at=at) for n, at in enumerate(instants)]
     results = await asyncio.gather(*(apply_rows(world, rows, ["p1"]) for _ in range(4)))
     assert sorted(len(entries) for entries in results)[:3] == [0, 0, 0]
     assert await apply_rows(world, rows, ["p1"]) == []
     partitions = await world.owner.fetch("SELECT tableoid::regclass::text AS name FROM score_logs ORDER BY id")
-    assert [found["name"] for found in partitions] == ["score_logs_2026_11", "score_logs_2026_12"]
+    assert [found["name"] for found in partitions] == [f"score_logs_{at:%Y_%m}" for at in instants]
     assert await world.owner.fetchval("SELECT score FROM users") == 14
     assert await count_unplaced(world.worker) == 0
 

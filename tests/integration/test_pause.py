@@ -59,7 +59,8 @@ async def test_paused_workers_take_nothing_and_apply_all_of_it_afterwards(bench:
         # One that dies with messages in hand gives them back, and one that starts takes none before it knows.
         await workers[0].kill()
         async with bench.workers(1) as late:
-            assert all([await worker.program.is_ready() for worker in (workers[1], *late)])
+            for worker in (workers[1], *late):
+                await eventually(worker.program.is_ready, what="a worker that rests and is ready")
             assert len(await bench.rows()) == len(first)
             await set_paused(bench, False)
             await until_said([workers[1], *late], "resumed")
@@ -91,6 +92,10 @@ async def test_a_worker_that_cannot_learn_whether_to_rest_says_so_and_is_not_rea
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(pause, "LOOK_S", 0.01)
+
+    def said() -> list[tuple[int, str]]:  # of its own: what other tests have left running may say something too
+        return [(one.levelno, vars(one)["event"]) for one in caplog.records if one.name == pause.__name__]
+
     is_known = asyncio.Event()
     async with (
         await create_pool(database.url(), name="test owner", size=1) as owner,
@@ -99,10 +104,10 @@ async def test_a_worker_that_cannot_learn_whether_to_rest_says_so_and_is_not_rea
         await owner.execute("REVOKE SELECT ON operation FROM worker")
         task = asyncio.create_task(pause.keep_pausing(pool, (), is_known), name="pause")
         try:
-            await eventually(lambda: bool(caplog.records), what="a warning")
+            await eventually(lambda: bool(said()), what="a warning")
             assert not is_known.is_set()
             await owner.execute("GRANT SELECT ON operation TO worker")
             await eventually(is_known.is_set, what="the answer")
-            assert [(one.levelno, vars(one)["event"]) for one in caplog.records] == [(logging.WARNING, "pause_unknown")]
+            assert said() == [(logging.WARNING, "pause_unknown")]
         finally:
             await end(task)
