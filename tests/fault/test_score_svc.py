@@ -49,7 +49,7 @@ async def test_no_ok_before_a_confirm(trial: Trial, is_cut: bool) -> None:
         async def has_arrived() -> bool:
             return (await world.queued())[queues.UPDATES] > 0
 
-        await eventually(has_arrived, 2, "the published updates")
+        await eventually(has_arrived, what="the published updates")
         if is_cut:
             gate.cut()
     trial.answered_in_time()

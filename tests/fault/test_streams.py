@@ -72,7 +72,9 @@ class Watcher:
             try:
                 async with websockets.connect(url, close_timeout=RETRY_S) as socket:
                     async for text in socket:
-                        self._take(ParseDict(json.loads(text), pb.LeaderboardUpdate()))
+                        frame = json.loads(text)
+                        if frame.get("reason") != "LEADERBOARD_UNAVAILABLE":  # else it comes once it can be read
+                            self._take(ParseDict(frame, pb.LeaderboardUpdate()))
             except GONE:
                 pass
             await asyncio.sleep(RETRY_S)

@@ -24,11 +24,10 @@ WINDOWS = ("after_locks", "before_commit", "after_commit", "after_redis", "after
 async def test_a_worker_crash_is_harmless(trial: Trial) -> None:
     world, load = trial.world, trial.load
     await load.add_players(50)
-    kills = sized(5, 50)
-    async with load.playing(load.play_batches(400 * kills, at_once=8, rate_per_s=250)):
-        for _ in range(kills):
-            victim = random.choice(world.workers)
-            link = world.gate(victim.name, "postgres")
+    for _ in range(sized(5, 50)):
+        victim = random.choice(world.workers)
+        link = world.gate(victim.name, "postgres")
+        async with load.playing(load.play_batches(400, at_once=8, rate_per_s=250)):
             link.delay(SLOW_S, Direction.BACK)
             await asyncio.sleep(random.uniform(0.1, 0.9))
             await victim.kill()

@@ -24,7 +24,7 @@ from bench import mesh as bench
 from scoreboard.local import state
 from scoreboard.local.postgres import SUPERUSER
 from tests.meshes import new_mesh
-from tests.waiting import SCALE
+from tests.waiting import SCALE, eventually
 
 pytestmark = pytest.mark.timeout(300 * SCALE)  # two meshes, from nothing
 FILES = ("nginx.conf", "rabbitmq/rabbitmq.conf", "rabbitmq/plugins")
@@ -68,13 +68,13 @@ async def test_a_guard_that_is_off_in_the_bench_is_found(meshes: tuple[Path, Pat
     try:
         await superuser.execute("ALTER ROLE worker SET synchronous_commit = off")
         await superuser.execute("ALTER SYSTEM SET full_page_writes = off")
-        await superuser.execute("SELECT pg_reload_conf()")
+        await _reload(superuser, benchs, "off")
         await redis.config_set("appendfsync", "no")
         found = _differences(plain, await _settings(benchs))
     finally:
         await superuser.execute("ALTER ROLE worker RESET synchronous_commit")
         await superuser.execute("ALTER SYSTEM RESET full_page_writes")
-        await superuser.execute("SELECT pg_reload_conf()")
+        await _reload(superuser, benchs, "on")
         await redis.config_set("appendfsync", "everysec")
         await superuser.close()
         await redis.aclose()
@@ -83,6 +83,20 @@ async def test_a_guard_that_is_off_in_the_bench_is_found(meshes: tuple[Path, Pat
         "postgres setting full_page_writes",
         "redis setting appendfsync",
     }
+
+
+async def _reload(superuser: asyncpg.Connection, data: Path, full_page_writes: str) -> None:
+    """Have Postgres read its settings, and wait until whoever connects meets them: it is told by a signal."""
+    await superuser.execute("SELECT pg_reload_conf()")
+
+    async def is_met() -> bool:
+        connection = await asyncpg.connect(state.postgres_url(data, SUPERUSER))
+        try:
+            return bool(await connection.fetchval("SHOW full_page_writes") == full_page_writes)
+        finally:
+            await connection.close()
+
+    await eventually(is_met, what=f"full_page_writes {full_page_writes}")
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ async def test_a_killed_process_comes_back(mesh: Mesh, name: str) -> None:
     os.kill(killed, 9)
     await eventually(lambda: mesh.pid(name) not in (None, killed), 30, f"a new {name}")
     await eventually(lambda: _board_answers(mesh), 60, "the board")
+    await mesh.until_whole()
 
 
 async def _board_answers(mesh: Mesh) -> bool:
