@@ -1,6 +1,6 @@
 # The two commands are `make up` and `make test`; a bare `make` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test soak mutation bench profile docs lint proto proto-check web web-check test-web
+.PHONY: help setup up test soak mutation bench profile docs lint proto proto-check web web-check test-web test-clients
 BIN := .venv/bin
 DEV := yes  # with the packages of tests and checks, which a mesh does not need
 
@@ -57,3 +57,6 @@ test-web: web-check  ## Run the tests of web/ that need npm: its rules, the clie
 	npm --prefix web run --silent test
 	npm --prefix web/client run --silent package
 	WEB_NODE="$$(command -v node)" $(BIN)/python -m pytest tests/e2e/test_ts_client_in_node.py tests/web/test_live_board.py
+
+test-clients: setup  ## Build the clients in Go, Java and Rust where their toolchains are, and run them at a mesh
+	$(BIN)/python -m pytest tests/native_clients.py
