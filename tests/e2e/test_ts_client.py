@@ -122,7 +122,7 @@ async def test_a_session_outlives_the_page_with_a_key_that_nobody_can_read(perso
         "isExtractable": False,
         "usages": ["sign"],
         "read": "InvalidAccessError",
-        "others": ["accessToken", "clockAheadMs", "refreshToken", "renewAtMs", "userId", "username"],
+        "others": ["accessToken", "clockAheadMs", "isGuest", "refreshToken", "renewAtMs", "userId", "username"],
         "text": 0,
     }
 
@@ -246,7 +246,7 @@ async def test_a_guest_becomes_an_account_and_is_erased(person: Profile) -> None
     changed = await tab.run(
         "return await client.updateProfile({ username: given[0], newPassword: given[1] })", [name, PASSWORD]
     )
-    assert changed == {"userId": guest["userId"], "username": name}
+    assert changed == {"userId": guest["userId"], "username": name, "isGuest": False}
     assert await tab.run("await client.logout(); return await client.login(...given)", [name, PASSWORD]) == changed
     assert (await tab.refused("await client.deleteAccount('wrong password')"))["reason"] == "BAD_CREDENTIALS"
     await tab.run("await client.deleteAccount(given)", PASSWORD)

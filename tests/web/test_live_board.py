@@ -346,6 +346,41 @@ async def test_a_session_outlives_the_page(person: Profile) -> None:
     await expect(page.get_by_role("button", name="Play as a guest")).to_be_visible()
 
 
+async def test_a_guest_is_kept_by_a_name_and_a_password(browser: Browser, mesh: Mesh, person: Profile) -> None:
+    page, name = await person.visit(), f"lb-{secrets.token_hex(6)}"
+    taken = await sign_up(page)
+    keep = page.get_by_role("button", name="Keep this player")
+    await expect(keep).to_have_count(0)  # who has an account
+    await page.get_by_role("button", name="Log out").click()
+
+    await page.get_by_role("button", name="Play as a guest").click()
+    await page.get_by_label("Name").fill("Gwen")
+    await page.get_by_role("button", name="Play", exact=True).click()
+    await play(page, "Win round", "You have 50 points.")
+    await page.reload()
+    await keep.click()
+    await expect(page.get_by_label("Name")).to_have_value("Gwen")
+    await page.get_by_label("Name").fill(taken)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Keep", exact=True).click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    person.trouble.clear()  # Chromium notes answers of 409
+    await page.get_by_label("Name").fill(name)
+    await page.get_by_role("button", name="Keep", exact=True).click()
+    await expect(page.get_by_text(f"Playing as {name}")).to_be_focused()
+    await expect(keep).to_have_count(0)
+    await expect(row_of(page, name).locator("data")).to_have_text("50")
+
+    async with profile(browser, mesh.url) as elsewhere:
+        again = await elsewhere.visit()
+        await again.get_by_role("button", name="Log in").click()
+        await again.get_by_label("Name").fill(name)
+        await again.get_by_label("Password").fill(PASSWORD)
+        await again.get_by_role("button", name="Log in").click()
+        await play(again, "Collect coin", "You have 51 points.")
+        assert not elsewhere.trouble
+
+
 async def test_a_wall_screen_shows_so_many_rows_and_no_more(person: Profile, crowded: list[str]) -> None:
     assert crowded
     page = await person.visit("/?kiosk&rows=8&board=weekly")

@@ -5,12 +5,17 @@ import type { Player } from "scoreboard-client";
 import { client } from "./hooks";
 import { Refused, type Said } from "./refused";
 
-type Way = "register" | "login" | "guest";
+type Way = "register" | "login" | "guest" | "keep";
 
 const WAYS: Readonly<Record<Way, { title: string; does: string; hint: string }>> = {
   register: { title: "Sign up", does: "Sign up", hint: "At least 8 characters. There is no other way back in." },
   login: { title: "Log in", does: "Log in", hint: "" },
-  guest: { title: "Play as a guest", does: "Play", hint: "A guest lives in this browser alone." },
+  guest: { title: "Play as a guest", does: "Play", hint: "A guest lives in this browser alone, until you keep it." },
+  keep: {
+    title: "Keep this player",
+    does: "Keep",
+    hint: "At least 8 characters. With name and password you get back in, in any browser.",
+  },
 };
 
 export function Account({ player }: { player: Player | null | undefined }) {
@@ -27,11 +32,11 @@ export function Account({ player }: { player: Player | null | undefined }) {
   if (player === undefined) {
     return <p class="quiet">Looking for your session…</p>;
   }
-  if (player !== null) {
-    return <SignedIn player={player} isFresh={isFresh || way !== undefined} />;
+  if (player !== null && way !== "keep") {
+    return <SignedIn player={player} isFresh={isFresh || way !== undefined} keep={() => choose("keep")} />;
   }
-  if (way !== undefined) {
-    return <Form key={way} way={way} leave={choose} done={done} />;
+  if (player !== null || (way !== undefined && way !== "keep")) {
+    return <Form key={way} way={way ?? "keep"} name={player?.username ?? ""} leave={choose} done={done} />;
   }
   return (
     <div class="ways">
@@ -46,7 +51,7 @@ export function Account({ player }: { player: Player | null | undefined }) {
 }
 
 /** isFresh: the form that the keyboard was in has just gone. */
-function SignedIn({ player, isFresh }: { player: Player; isFresh: boolean }) {
+function SignedIn({ player, isFresh, keep }: { player: Player; isFresh: boolean; keep: () => void }) {
   const words = useRef<HTMLParagraphElement>(null);
   useEffect(() => (isFresh ? words.current?.focus() : undefined), []);
   const [said, setSaid] = useState<Said>();
@@ -56,6 +61,11 @@ function SignedIn({ player, isFresh }: { player: Player; isFresh: boolean }) {
       <p ref={words} tabIndex={-1}>
         Playing as <bdi class="strong">{player.username === "" ? "a guest" : player.username}</bdi>
       </p>
+      {player.isGuest && (
+        <button type="button" class="link" onClick={keep}>
+          {WAYS.keep.title}
+        </button>
+      )}
       <button type="button" class="link" onClick={leave}>
         Log out
       </button>
@@ -67,7 +77,15 @@ function SignedIn({ player, isFresh }: { player: Player; isFresh: boolean }) {
 /** Brings the keyboard to the first field of a form that was just opened. */
 const focusFirst = (form: HTMLFormElement | null) => form?.querySelector("input")?.focus();
 
-function Form({ way, leave, done }: { way: Way; leave: () => void; done: () => void }) {
+interface FormProps {
+  way: Way;
+  /** What the player is called so far. */
+  name: string;
+  leave: () => void;
+  done: () => void;
+}
+
+function Form({ way, name, leave, done }: FormProps) {
   const [said, setSaid] = useState<Said>();
   const [isBusy, setBusy] = useState(false);
   const { title, does } = WAYS[way];
@@ -90,7 +108,7 @@ function Form({ way, leave, done }: { way: Way; leave: () => void; done: () => v
   return (
     <form class="account" onSubmit={submit} ref={focusFirst} aria-labelledby="account-title">
       <h3 id="account-title">{title}</h3>
-      <Fields way={way} />
+      <Fields way={way} name={name} />
       {said !== undefined && <Refused said={said} />}
       <div class="buttons">
         <button type="submit" class="main" aria-disabled={isBusy}>
@@ -104,13 +122,20 @@ function Form({ way, leave, done }: { way: Way; leave: () => void; done: () => v
   );
 }
 
-function Fields({ way }: { way: Way }) {
+function Fields({ way, name }: { way: Way; name: string }) {
   const { hint } = WAYS[way];
   return (
     <>
       <label>
         {way === "guest" ? "Name (may stay empty)" : "Name"}
-        <input name="username" autocomplete="username" maxLength={100} required={way !== "guest"} spellcheck={false} />
+        <input
+          name="username"
+          defaultValue={name}
+          autocomplete="username"
+          maxLength={100}
+          required={way !== "guest"}
+          spellcheck={false}
+        />
       </label>
       {way !== "guest" && <Password way={way} />}
       {hint !== "" && (
@@ -122,8 +147,8 @@ function Fields({ way }: { way: Way }) {
   );
 }
 
-function Password({ way }: { way: "register" | "login" }) {
-  const isNew = way === "register";
+function Password({ way }: { way: "register" | "login" | "keep" }) {
+  const isNew = way !== "login";
   return (
     <label>
       Password
@@ -143,6 +168,8 @@ function Password({ way }: { way: "register" | "login" }) {
 async function signIn(way: Way, username: string, password: string): Promise<void> {
   if (way === "guest") {
     await client.guest(username);
+  } else if (way === "keep") {
+    await client.updateProfile({ username, newPassword: password });
   } else {
     await client[way](username, password);
   }

@@ -117,7 +117,7 @@ export class Client {
    */
   async guest(username = "", patience: Patience = {}): Promise<Player> {
     const call = this.services.auth.guest({ username }, this.deadline(patience).options);
-    return await this.sessions.begin(await orError(call), username);
+    return await this.sessions.begin(await orError(call), username, true);
   }
 
   /** Signs in. Throws ScoreboardError, e.g. BAD_CREDENTIALS. */
@@ -145,8 +145,10 @@ export class Client {
       (_, options) => this.services.auth.updateProfile(changes, options),
       this.patient(patience),
     );
-    await this.sessions.rename(profile.userId, profile.username);
-    return { userId: profile.userId, username: profile.username };
+    const isGuest = this.player?.isGuest === true && !changes.newPassword;
+    const player = { userId: profile.userId, username: profile.username, isGuest };
+    await this.sessions.note(player);
+    return player;
   }
 
   /**
@@ -184,7 +186,7 @@ export class Client {
   async score(actionId: string, options: ScoreOptions = {}): Promise<UpdateScoreResponse> {
     const update = await score(this.surroundings, actionId, { ...options, ...this.patient(options) });
     if (this.player !== null && update.username !== "") {
-      await this.sessions.rename(this.player.userId, update.username);
+      await this.sessions.note({ ...this.player, username: update.username });
     }
     return update;
   }

@@ -21,6 +21,8 @@ export interface Player {
   readonly userId: string;
   /** The shown name, as far as it is known: empty for a guest who has not scored yet. */
   readonly username: string;
+  /** Whether the player has no password yet: without this session it is lost. */
+  readonly isGuest: boolean;
 }
 
 export class Sessions {
@@ -50,7 +52,7 @@ export class Sessions {
 
   /** The player, as far as the store was read; see `restore`. */
   get player(): Player | null {
-    return this.session === undefined ? null : { userId: this.session.userId, username: this.session.username };
+    return this.session === undefined ? null : toPlayer(this.session);
   }
 
   onPlayer(listener: (player: Player | null) => void): () => void {
@@ -69,12 +71,12 @@ export class Sessions {
   }
 
   /** Takes what a login brought. */
-  async begin(issued: Issued, username: string): Promise<Player> {
+  async begin(issued: Issued, username: string, isGuest = false): Promise<Player> {
     const key = await importKey(issued.signingKey);
-    const session = toSession(issued, key, username, Date.now());
+    const session = toSession(issued, { key, username, isGuest }, Date.now());
     await this.restored;
     await this.locked(() => this.put(session));
-    return { userId: session.userId, username };
+    return toPlayer(session);
   }
 
   /** Returns the session with a token that is good. Throws ScoreboardError; TOKEN_MISSING: nobody is signed in. */
@@ -167,15 +169,15 @@ export class Sessions {
     });
   }
 
-  /** Notes the player's name, as the server writes it. */
-  async rename(userId: string, username: string): Promise<void> {
-    if (this.player?.userId === userId && this.player.username === username) {
+  /** Notes what the server says of the player. */
+  async note(player: Player): Promise<void> {
+    if (isSame(this.player, player)) {
       return;
     }
     await this.locked(async () => {
       const kept = await (await this.store).load();
-      if (kept !== undefined && kept.userId === userId && kept.username !== username) {
-        await this.put({ ...kept, username });
+      if (kept !== undefined && kept.userId === player.userId && !isSame(toPlayer(kept), player)) {
+        await this.put({ ...kept, ...player });
       }
     });
   }
@@ -199,7 +201,7 @@ export class Sessions {
         (options) => this.services.auth.refresh(request, { ...options, headers }),
         new Deadline({}), // far within the 60 s for which a signed refresh is safe to repeat
       );
-      const session = toSession(issued, used.key, used.username, Date.now());
+      const session = toSession(issued, used, Date.now());
       await this.put(session);
       return session;
     } catch (thrown) {
@@ -232,7 +234,7 @@ export class Sessions {
     }
     this.session = session;
     const now = this.player;
-    if (before?.userId !== now?.userId || before?.username !== now?.username) {
+    if (!isSame(before, now)) {
       this.listeners.tell(now);
     }
   }
@@ -245,13 +247,23 @@ function notSignedIn(): ScoreboardError {
   });
 }
 
-function toSession(issued: Issued, key: CryptoKey, username: string, nowMs: number): Session {
+function toPlayer({ userId, username, isGuest }: Session): Player {
+  return { userId, username, isGuest };
+}
+
+function isSame(one: Player | null, other: Player | null): boolean {
+  return one?.userId === other?.userId && one?.username === other?.username && one?.isGuest === other?.isGuest;
+}
+
+/** known: what the server does not tell, or told at the beginning. */
+function toSession(issued: Issued, known: Pick<Session, "key" | "username" | "isGuest">, nowMs: number): Session {
   return {
     userId: issued.userId,
-    username,
+    username: known.username,
+    isGuest: known.isGuest,
     accessToken: issued.accessToken,
     refreshToken: issued.refreshToken,
-    key,
+    key: known.key,
     renewAtMs: renewAtMs(nowMs, issued.expiresIn),
     clockAheadMs: issued.serverTime - nowMs,
   };

@@ -108,6 +108,7 @@ describe("a session", () => {
   const session: Session = {
     userId: "u_1",
     username: "ada",
+    isGuest: false,
     accessToken: "a",
     refreshToken: "r1",
     key: {} as CryptoKey,

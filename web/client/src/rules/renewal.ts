@@ -10,6 +10,8 @@ export interface Session {
   readonly userId: string;
   /** The shown name, as far as it is known: empty for a guest who has not scored yet. */
   readonly username: string;
+  /** Whether the player has no password yet, so that this session is all that leads to it. */
+  readonly isGuest: boolean;
   readonly accessToken: string;
   /** Good for one renewal. */
   readonly refreshToken: string;
