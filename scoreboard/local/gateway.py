@@ -66,21 +66,24 @@ def render(
     hop: Hop = Hop.HTTP1,
     host: str = _LOCALHOST,
     hosts: Mapping[str, str] | None = None,
+    public: str | None = None,
     issuer: str | None = None,
     audience: str = "scoreboard",
     origins: tuple[str, ...] = (),
     trusted_hops: int = 0,
     connections_max: int = CONNECTIONS_MAX,
+    tls: Path | None = None,
 ) -> str:
     """Returns the configuration as text.
 
     ports: of `gateway`, `envoy-admin`, `auth_svc-http`, `stream_svc-http`, `leaderboard_svc-gateway`, and of the four
     services the one that the hop goes to (`score_svc-gateway` or `score_svc`); of `nginx`, where there is one. hosts:
     of the services and of `nginx`, 127.0.0.1 by default. The two rates are a user's and an address's.
-    issuer: of tokens, by default the gateway's own address. origins: whose pages may call, beside its own.
-    trusted_hops: proxies in front whose X-Forwarded-For is believed. connections_max: of clients.
+    public: the gateway's URL for clients, by default its own address. issuer: of tokens, by default `public`.
+    origins: whose pages may call, beside its own. trusted_hops: proxies in front whose X-Forwarded-For is believed.
+    connections_max: of clients. tls: the file that names the gateway's certificate (k8s/overlays/prod/edge-tls.yaml).
     """
-    own = f"http://{host}:{ports['gateway']}"
+    own = public or f"http://{host}:{ports['gateway']}"
     allowed = (own, own.replace(_LOCALHOST, "localhost"), *origins)
     values: dict[str, object] = {
         "host": host,
@@ -91,6 +94,7 @@ def render(
         "connections_max": connections_max,
         "issuer": issuer or own,
         "audience": audience,
+        "transport_socket": None if tls is None else _transport_socket(tls),
         "origins": [{"exact": origin} for origin in allowed],
         **_contract(),
         **_rates(updates_per_minute, logins_per_minute),
@@ -135,6 +139,7 @@ def _services(ports: Mapping[str, int], hosts: Mapping[str, str], hop: Hop) -> d
         "cluster_type": "STATIC" if all(map(_is_address, (*at.values(), *hosts.values()))) else "STRICT_DNS",
         "liveness": _liveness(hop),
         "liveness_http": _liveness(Hop.HTTP1),
+        "liveness_port": [{**CHECK, "tcp_health_check": {}}],
         "liveness_page": [{**CHECK, "http_health_check": {"path": ALIVE, "method": "HEAD"}}],
         "page_endpoints": _endpoints(hosts.get("nginx", _LOCALHOST), ports.get("nginx")),
         "protocol": hop.protocol(),
@@ -151,6 +156,23 @@ def _services(ports: Mapping[str, int], hosts: Mapping[str, str], hop: Hop) -> d
 
 def _liveness(hop: Hop) -> list[dict[str, object]]:
     return [{**CHECK, **hop.health_check}]
+
+
+def _transport_socket(certificate: Path) -> dict[str, object]:
+    # By a file that Envoy watches: a certificate that was renewed is taken without a restart.
+    secret = {
+        "name": "edge",
+        "sds_config": {"path_config_source": {"path": str(certificate)}, "resource_api_version": "V3"},
+    }
+    context = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+            "alpn_protocols": ["h2", "http/1.1"],
+            "tls_certificate_sds_secret_configs": [secret],
+        },
+    }
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
 def _endpoints(host: str, port: int | None) -> list[dict[str, object]]:

@@ -26,6 +26,7 @@ from scoreboard.local.unprivileged import able, account_of
 WEB = TREE / "web"
 PAGE, REFERENCE = WEB / "dist", WEB / "reference"
 ALIVE = "/openapi.json"  # a file that is always there, for health checks
+ONE_PROCESS = "master_process off;"  # its end is the server's end: its keeper starts it again
 _FOR_PATHS = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
 
@@ -52,9 +53,15 @@ def nginx(folder: Path, port: int, page: Path = PAGE) -> Program:
     )
 
 
-def configuration(home: Path, listen: str, page: Path = PAGE) -> str:
-    """Return nginx's configuration. home: its own folder; listen: ADDRESS:PORT. nginx's own $names stay."""
-    values = {name: _quoted(path) for name, path in (("PAGE", page), ("REFERENCE", REFERENCE))}
+def configuration(
+    home: Path, listen: str, page: Path = PAGE, reference: Path = REFERENCE, processes: str = ONE_PROCESS
+) -> str:
+    """Return nginx's configuration. home: its own folder; listen: ADDRESS:PORT. nginx's own $names stay.
+
+    page, reference: the folders of what stands at / and at /docs. processes: what nginx is told about them.
+    """
+    values = {name: _quoted(path) for name, path in (("PAGE", page), ("REFERENCE", reference))}
+    values["PROCESSES"] = processes
     values |= {"HOME": str(home).translate(_FOR_PATHS), "LISTEN": listen}
     values |= {"NOTHING": _body(Reason.NOT_FOUND), "INVALID": _body(Reason.INVALID_ARGUMENT)}
     return Template((WEB / "nginx.conf.tmpl").read_text()).safe_substitute(values)

@@ -6,14 +6,13 @@ repeated, also after a start that was killed half-way. Everything listens on 127
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from scoreboard.local import accounts, probe
+from scoreboard.local.drain import drain_envoy
 from scoreboard.local.files import write_private
 from scoreboard.local.installed import SETUP_CURE, debian_program, wheel_file
 from scoreboard.local.program import Program
@@ -23,9 +22,7 @@ RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one in /u
 # Two cores are shared by the whole mesh: schedulers that spin while idle would take them from the services.
 ERLANG_FLAGS = "+sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
-ENVOY_ACTIVE = "http.edge.downstream_rq_active"
 ENVOY_DRAIN_S = 1.0  # answers say `connection: close` for so long, then the listeners close
-ENVOY_DRAIN_LIMIT_S = 5.0  # the longest that a call takes; stream_svc ends the streams meanwhile
 
 
 def redis(folder: Path, port: int, passwords: Mapping[str, str]) -> Program:
@@ -85,7 +82,7 @@ def rabbitmq(
     home = folder / "rabbitmq"
     home.mkdir(mode=0o700, exist_ok=True)
     write_private(home / "definitions.json", json.dumps(definitions, indent=2))
-    write_private(home / "rabbitmq.conf", _rabbitmq_conf(home, ports))
+    write_private(home / "rabbitmq.conf", rabbitmq_conf(home, ports))
     write_private(home / "plugins", f"[{','.join(plugins)}].\n")
     cookie_file = home / ".erlang.cookie"
     if not cookie_file.exists() or cookie_file.read_text() != cookie:
@@ -103,7 +100,8 @@ def rabbitmq(
     )
 
 
-def _rabbitmq_conf(home: Path, ports: Mapping[str, int]) -> str:
+def rabbitmq_conf(home: Path, ports: Mapping[str, int]) -> str:
+    """Return the node's own settings. home: its folder; ports: as `rabbitmq` takes them."""
     lines = [
         f"load_definitions = {home}/definitions.json",
         "log.console = true",
@@ -169,20 +167,5 @@ def envoy(folder: Path, configuration: str, port: int, admin_port: int) -> Progr
         port=port,
         is_ready=partial(probe.http, f"{admin}/ready"),
         folder=home,
-        drain=partial(_drain_envoy, admin),
+        drain=partial(drain_envoy, admin, ENVOY_DRAIN_S),
     )
-
-
-async def _drain_envoy(admin: str) -> None:
-    """Let calls in flight finish: SIGTERM alone ends Envoy in the middle of them."""
-    for path in ("/healthcheck/fail", "/drain_listeners?graceful"):
-        await probe.http(admin + path, method="POST")
-    await asyncio.sleep(ENVOY_DRAIN_S)
-    with suppress(TimeoutError):
-        await asyncio.wait_for(_quiet(admin), ENVOY_DRAIN_LIMIT_S)
-
-
-async def _quiet(admin: str) -> None:
-    # Envoy pushes no such event: it has to be asked.
-    while await probe.http_text(f"{admin}/stats?filter={ENVOY_ACTIVE}$") != f"{ENVOY_ACTIVE}: 0":  # noqa: ASYNC110
-        await asyncio.sleep(0.1)
