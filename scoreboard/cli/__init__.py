@@ -31,6 +31,7 @@ COMMANDS = {
     "boards": "scoreboard.cli.top:boards",
     "rank": "scoreboard.cli.rank:rank",
     "watch": "scoreboard.cli.watch:watch",
+    "migrate": "scoreboard.cli.migrate:migrate",
     "apply": "scoreboard.cli.apply:apply",
     "backup": "scoreboard.cli.backup:backup",
     "restore": "scoreboard.cli.backup:restore",

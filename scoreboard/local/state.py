@@ -123,13 +123,14 @@ def postgres_url(data: Path, account: str = accounts.OWNER) -> str:
 
 def redis_url(data: Path, account: str = accounts.OWNER) -> str:
     """Return an account's URL of the running mesh's Redis. Raises Trouble when no mesh runs."""
-    return accounts.redis_url(account, secrets.load(data).redis[account], require(data).ports["redis"])
+    port = require(data).ports["redis"]
+    return accounts.redis_url(account, secrets.load(data).redis[account], port)
 
 
 def rabbitmq_url(data: Path, account: str = accounts.OWNER) -> str:
     """Return an account's URL of the running mesh's RabbitMQ. Raises Trouble when no mesh runs."""
-    password = secrets.load(data).rabbitmq[account]
-    return accounts.rabbitmq_url(account, password, require(data).ports["rabbitmq"], VHOST)
+    port = require(data).ports["rabbitmq"]
+    return accounts.rabbitmq_url(account, secrets.load(data).rabbitmq[account], port, VHOST)
 
 
 class Lock:
