@@ -1,6 +1,7 @@
 # The two commands are `make up` and `make test`; a bare `make` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test soak mutation bench profile docs lint proto proto-check web web-check test-web test-clients
+.PHONY: help setup up test soak mutation bench profile lint docs proto proto-check
+.PHONY: web web-check test-web test-clients image test-image cluster test-k8s
 BIN := .venv/bin
 DEV := yes  # with the packages of tests and checks, which a mesh does not need
 
@@ -13,6 +14,18 @@ setup:  ## Install what is missing: Debian packages, uv, and the locked packages
 up: DEV =
 up: setup  ## Run the whole mesh on this machine until Ctrl-C
 	@exec $(BIN)/scoreboard up
+
+image: setup  ## Build the image and its bill of materials without Docker (needs root, buildah, mmdebstrap; BASE_IMAGE=)
+	@scripts/image.sh
+
+test-image: image  ## Run the image confined, as k8s/overlays/dev says, in a network of its own (needs bubblewrap, iproute2)
+	IMAGE_TEST=1 unshare --net sh -c 'ip link set lo up && exec $(BIN)/python -m pytest tests/image'
+
+cluster: setup  ## Make the files of k8s/ that derive from envoy/, web/ and each overlay's settings.env
+	$(BIN)/python -m scripts.cluster
+
+test-k8s: setup  ## Check k8s/ and compose.yaml with tools of their own: checkov, the custom resources' types, Compose
+	@scripts/test-k8s.sh
 
 test: WITH = chromium
 test: setup lint  ## Check style, types, imports and the contract, then run all tests on real servers

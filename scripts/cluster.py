@@ -1,0 +1,91 @@
+"""Writes the files of k8s/ that are made from others: nginx.conf, and each overlay's envoy.yaml by the renderer of the
+local mesh.
+
+`make cluster` after a change of envoy/, web/nginx.conf.tmpl or an overlay's settings.env. The gateway of an overlay
+with edge-tls.yaml ends TLS itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from scoreboard.local import gateway, nginx
+
+TREE = Path(__file__).resolve().parent.parent
+K8S = TREE / "k8s"
+EDGE_PORT, ENVOY_ADMIN_PORT, PAGE_PORT = 8080, 9901, 8107
+#: As the services' files in k8s/base have them.
+PORTS: Mapping[str, int] = {
+    "gateway": EDGE_PORT,
+    "envoy-admin": ENVOY_ADMIN_PORT,
+    "nginx": PAGE_PORT,
+    "auth_svc-gateway": 8111,
+    "auth_svc-http": 8121,
+    "score_svc-gateway": 8112,
+    "leaderboard_svc-gateway": 8113,
+    "stream_svc-gateway": 8114,
+    "stream_svc-http": 8124,
+}
+HOSTS: Mapping[str, str] = {
+    "auth_svc": "auth-svc",
+    "score_svc": "score-svc",
+    "leaderboard_svc": "leaderboard-svc",
+    "stream_svc": "stream-svc",
+    "nginx": "page",
+}
+IMAGE = Path("/app")  # where the image has the tree
+CERTIFICATE = Path("/etc/envoy/edge-tls.yaml")
+
+
+def overlays() -> list[Path]:
+    """List the folders that can be applied."""
+    return sorted(file.parent for file in K8S.rglob("settings.env"))
+
+
+def settings(overlay: Path) -> dict[str, str]:
+    """Read an overlay's settings.env."""
+    lines = (overlay / "settings.env").read_text().splitlines()
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
+
+
+def envoy_yaml(overlay: Path) -> str:
+    """Render the gateway's file of an overlay."""
+    values = settings(overlay)
+    text = gateway.render(
+        PORTS,
+        int(values["SCOREBOARD_UPDATES_PER_MINUTE"]),
+        int(values["SCOREBOARD_LOGINS_PER_MINUTE"]),
+        host="0.0.0.0",  # noqa: S104 -- in its pod
+        hosts=HOSTS,
+        public=values["SCOREBOARD_ISSUER"],
+        origins=tuple(json.loads(values["SCOREBOARD_ORIGINS"])),
+        trusted_hops=int(values["SCOREBOARD_TRUSTED_HOPS"]),
+        tls=CERTIFICATE if (overlay / "edge-tls.yaml").exists() else None,
+    )
+    return f"# Written by make cluster.\n{text}"
+
+
+def nginx_conf() -> str:
+    """Render the page's file, for the image."""
+    return nginx.configuration(
+        Path("/tmp"),  # noqa: S108 -- a volume of the pod's own
+        f"0.0.0.0:{PAGE_PORT}",
+        IMAGE / "web" / "dist",
+        IMAGE / "web" / "reference",
+        processes="worker_processes 2;",
+    )
+
+
+def files() -> dict[Path, str]:
+    """Return what is to stand where."""
+    made = {overlay / "envoy.yaml": envoy_yaml(overlay) for overlay in overlays()}
+    return {K8S / "base" / "nginx.conf": nginx_conf(), **made}
+
+
+if __name__ == "__main__":
+    for path, text in files().items():
+        path.write_text(text)
+        print(path.relative_to(TREE))
