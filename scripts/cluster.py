@@ -1,7 +1,7 @@
-"""Writes the files of k8s/ that are made from others: nginx.conf, and each overlay's envoy.yaml by the renderer of the
-local mesh.
+"""Writes the files of k8s/ that are made from others: nginx.conf, Redis' accounts, and each overlay's envoy.yaml by the
+renderer of the local mesh.
 
-`make cluster` after a change of envoy/, web/nginx.conf.tmpl or an overlay's settings.env. The gateway of an overlay
+`make cluster` after a change of what they are made from, of an overlay's settings.env too. The gateway of an overlay
 with edge-tls.yaml ends TLS itself.
 """
 
@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from scoreboard.local import gateway, nginx
+from scoreboard.local import accounts, gateway, nginx
 
 TREE = Path(__file__).resolve().parent.parent
 K8S = TREE / "k8s"
@@ -79,10 +79,36 @@ def nginx_conf() -> str:
     )
 
 
+def redis_users() -> str:
+    """Write the secret of Redis' accounts, of which the operator of secrets fills in each password's digest."""
+    names, rules = accounts.ACCOUNTS, accounts.REDIS_RULES
+    acl = ["user default off"]
+    acl += [f"user {name} on #{{{{ .{name} | sha256sum }}}} resetchannels {rules[name]}" for name in names]
+    asked = [f"{{secretKey: {name}, remoteRef: {{key: scoreboard/{name}, property: redis}}}}" for name in names]
+    users = "\n".join(f"          {line}" for line in acl)
+    store = "\n".join(f"  - {one}" for one in asked)
+    return f"""# Written by make cluster, from scoreboard/local/accounts.py.
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {{name: redis-users}}
+spec:
+  refreshInterval: 1h
+  secretStoreRef: {{kind: ClusterSecretStore, name: scoreboard}}
+  target:
+    template:
+      data:
+        users.acl: |
+{users}
+  data:
+{store}
+"""
+
+
 def files() -> dict[Path, str]:
     """Return what is to stand where."""
     made = {overlay / "envoy.yaml": envoy_yaml(overlay) for overlay in overlays()}
-    return {K8S / "base" / "nginx.conf": nginx_conf(), **made}
+    users = K8S / "overlays" / "prod" / "redis-users.yaml"
+    return {K8S / "base" / "nginx.conf": nginx_conf(), users: redis_users(), **made}
 
 
 if __name__ == "__main__":

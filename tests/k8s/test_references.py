@@ -175,7 +175,7 @@ def test_redis_has_the_accounts_of_the_local_mesh(overlay: str) -> None:
     expected = accounts.redis_acl(passwords)
     for account, password in passwords.items():
         text = text.replace("{{ ." + account + " | sha256sum }}", hashlib.sha256(password.encode()).hexdigest())
-    assert text.splitlines() == expected.splitlines(), "k8s/overlays/prod/secrets.yaml: as scoreboard/local/accounts.py"
+    assert text.splitlines() == expected.splitlines()
 
 
 @pytest.mark.parametrize("overlay", PRODUCTION)
