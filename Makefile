@@ -1,6 +1,6 @@
 # The two commands are `make up` and `make test`; a bare `make` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test soak mutation bench profile lint docs proto proto-check
+.PHONY: help setup up test soak mutation bench profile lint docs monitoring proto proto-check
 .PHONY: web web-check test-web test-clients image test-image cluster test-k8s
 BIN := .venv/bin
 DEV := yes  # with the packages of tests and checks, which a mesh does not need
@@ -27,7 +27,7 @@ cluster: setup  ## Make the files of k8s/ that derive from envoy/, web/ and each
 test-k8s: setup  ## Check k8s/ and compose.yaml with tools of their own: checkov, the custom resources' types, Compose
 	@scripts/test-k8s.sh
 
-test: WITH = chromium
+test: WITH = chromium monitoring
 test: setup lint  ## Check style, types, imports and the contract, then run all tests on real servers
 	$(BIN)/python -m pytest -n 2  # much of a test is waiting: two at a time
 
@@ -51,6 +51,9 @@ lint: setup proto-check  ## Check style, types, imports and the contract
 
 docs: setup  ## Build the documentation as a site in site/, and fail on a dead link within it
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs site
+
+monitoring: setup  ## Make the dashboards, the rules of promises and the page of metrics that derive from tables
+	$(BIN)/python -m monitoring
 
 proto: setup  ## Generate the stubs and tables that derive from proto/
 	$(BIN)/python -m scripts.proto

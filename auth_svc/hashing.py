@@ -14,8 +14,13 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from mesh import metrics
 from mesh.reasons import Reason
 from mesh.refusal import Refused
+
+_HASHES = metrics.gauge("scoreboard_auth_hashes")
+_HASHES_MAX = metrics.gauge("scoreboard_auth_hashes_max").child()
+_DURATION = metrics.histogram("scoreboard_auth_hash_duration_seconds").child()
 
 T = TypeVar("T")
 
@@ -28,6 +33,8 @@ class Hasher:
         self._waiting_max = waiting_max
         self._in_hand = 0
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="argon2")
+        _HASHES.read(lambda: self._in_hand)
+        _HASHES_MAX.value = waiting_max
         self._nobody = self._argon2.hash(secrets.token_bytes(32))
 
     def close(self) -> None:
@@ -56,8 +63,10 @@ class Hasher:
     async def _run(self, work: Callable[[], T]) -> T:
         if self._in_hand >= self._waiting_max:
             raise Refused(Reason.QUEUE_FULL, "Too many players are signing in right now; try again.", retry_after_s=1)
+        began = metrics.clock()
         self._in_hand += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
             self._in_hand -= 1
+            _DURATION.observe(metrics.clock() - began)

@@ -13,6 +13,8 @@ from auth_svc.access_token import PLAYER_SCOPE
 from auth_svc.keyring import Keyring
 from auth_svc.oauth import TokenEndpoint, failed
 from auth_svc.rotation import JWKS_CACHE_S
+from mesh import metrics
+from mesh.rpc_figures import RpcFigures
 
 log = logging.getLogger(__name__)
 JWKS_PATH = "/.well-known/jwks.json"
@@ -21,6 +23,11 @@ TOKEN_PATH = "/oauth2/token"  # noqa: S105 -- a path
 BODY_BYTES_MAX = 16 * 1024  # a token of a studio's identity provider may have some kB
 STOP_S = 2.0  # requests in flight are short
 
+_FIGURES = {
+    (method, path): RpcFigures(f"{method} {path}")
+    for method, path in (("GET", JWKS_PATH), ("GET", METADATA_PATH), ("POST", TOKEN_PATH))
+}
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -28,7 +35,7 @@ async def start(
     host: str, port: int, issuer: str, keyring: Keyring, endpoint: TokenEndpoint
 ) -> Callable[[], Awaitable[None]]:
     """Serves until the function that it returns is called. Raises OSError when the port cannot be had."""
-    app = web.Application(middlewares=[_json_errors], client_max_size=BODY_BYTES_MAX)
+    app = web.Application(middlewares=[_counted, _json_errors], client_max_size=BODY_BYTES_MAX)
     metadata = json.dumps(_metadata(issuer, endpoint.grant_types)).encode()
 
     async def jwks(_: web.Request) -> web.Response:
@@ -66,6 +73,17 @@ def _metadata(issuer: str, grant_types: list[str]) -> dict[str, object]:
         "grant_types_supported": grant_types,
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
     }
+
+
+@web.middleware
+async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    figures, began = _FIGURES.get((request.method, request.path)), metrics.clock()
+    answer = await handler(request)
+    if figures is not None:
+        figures.answered(began)
+        if answer.status >= 400:
+            figures.failed(answer.status)
+    return answer
 
 
 @web.middleware

@@ -5,6 +5,7 @@ Redis, where a sorted set compares scores as doubles and equal ones by the bytes
 the limits below, the three agree.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from board.instant import from_us, to_us
@@ -39,6 +40,11 @@ def decode_member(member: str) -> tuple[datetime, int]:
     if len(member) != _REACHED_DIGITS + _USER_DIGITS:
         raise ValueError(f"not a member: {member!r}")
     return from_us(int(member[:_REACHED_DIGITS], 16)), int(member[_REACHED_DIGITS:], 16)
+
+
+def newest_us(members: Iterable[bytes]) -> int:
+    """Returns the microseconds of the newest member's instant, as Redis has members; 0 for none."""
+    return int(max(members, default=b"0")[:_REACHED_DIGITS], 16)
 
 
 def _fixed_hex(number: int, digits: int) -> str:

@@ -3,7 +3,7 @@
 Both pass one conformance suite. Holds always: a page is one state of the board, never a mixture of two.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from board.entry import BoardKey
@@ -27,11 +27,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Neighbouring rows, best first. version: as shown to readers, 0 from Postgres, which has none."""
+    """Neighbouring rows, best first. version: as shown to readers, 0 from Postgres, which has none.
+
+    newest_at_us: when the newest update that the rows show was accepted, Unix microseconds; 0: not told.
+    """
 
     rows: tuple[Row, ...]
     players: int
     version: int
+    newest_at_us: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,13 @@ from redis.exceptions import RedisError
 
 from board.entry import BoardKey
 from board.read import BoardReader, NotReady, Page, Place
+from mesh import metrics
 from mesh.redis import Breaker
 
 A = TypeVar("A", Page, Place)
+
+_READS = metrics.counter("scoreboard_board_reads_total")
+_BY_REDIS, _BY_POSTGRES = _READS.child("redis"), _READS.child("postgres")
 
 BOARDS_SHOWN_MAX = 10_000  # some 100 bytes each; past periods are asked for too, and would add up
 
@@ -49,12 +53,14 @@ class BoardReading:
                 self._breaker.worked()
                 if answer is not None:
                     self._show(board, answer.version)
+                _BY_REDIS.inc()
                 return answer, False
             except NotReady:
                 pass
             except (RedisError, OSError):
                 self._breaker.failed()
         answer = await ask(self._truth)
+        _BY_POSTGRES.inc()
         return (answer and replace(answer, version=self._shown.get(board, 0))), True
 
     def _show(self, board: BoardKey, version: int) -> None:

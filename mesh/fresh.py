@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 import asyncpg
 
+from mesh import metrics
 from mesh.postgres import AWAY
 from mesh.tasks import end
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 REFRESH_S = 2.0  # how long a change may go unnoticed
 PAUSE_S = 0.2  # whoever misses something in a loop waits this long, and costs five looks a second
 ANSWER_TIMEOUT_S = 0.5  # a frozen Postgres must not hold those who ask for what is not there
+
+_AGE = metrics.gauge("scoreboard_fresh_age_seconds")
 
 T = TypeVar("T")
 
@@ -37,6 +40,7 @@ class Fresh(Generic[T]):
         self._reading: asyncio.Task[None] | None = None
         self._refresher: asyncio.Task[None] | None = None
         self.current = initial  # written by _look alone
+        _AGE.read(lambda: time.monotonic() - self._read_at, name)
 
     @property
     def is_loaded(self) -> bool:

@@ -100,7 +100,7 @@ def _stream(method: Method, calls: Calls, write_timeout_s: float) -> grpc.RpcMet
             # The status would wait behind the frame. Returning drops the call, which resets its stream.
             with contextlib.suppress(TimeoutError, grpc.aio.AbortError):
                 async with asyncio.timeout(ABORT_TIMEOUT_S):
-                    await _abort(context, slow_consumer())
+                    await _abort(context, slow_consumer(method))
         except Refused as e:
             await _abort(context, e)
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from mesh.http1_connection import WRITE_BUFFER_BYTES, Connection, Shared
 from mesh.plain_get import Page
 from mesh.rpc import Calls, Service, by_path
+from mesh.rpc_figures import RpcFigures
 
 SWEEP_S = 5.0
 BACKLOG = 4096
@@ -30,7 +31,8 @@ class Http1Server:
         write_timeout_s: float,
         pages: Mapping[str, Page] = MappingProxyType({}),
     ) -> None:
-        self.shared = Shared(by_path(services), calls, pages, write_timeout_s)
+        counted = {path: (page, RpcFigures(f"GET {path}")) for path, page in pages.items()}
+        self.shared = Shared(by_path(services), calls, counted, write_timeout_s)
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
 

@@ -18,6 +18,7 @@ from typing import Any, cast
 import httptools
 import orjson
 
+from mesh import metrics
 from mesh.http1_wire import (
     CHUNKED,
     END_OK,
@@ -37,6 +38,7 @@ from mesh.plain_get import HttpAnswer, Page
 from mesh.reasons import Reason
 from mesh.refusal import Refused, to_json
 from mesh.rpc import REQUEST_BYTES_MAX, Calls, Method, explained, not_the_message, slow_consumer, too_large
+from mesh.rpc_figures import RpcFigures
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Shared:
 
     methods: Mapping[str, Method]
     calls: Calls
-    pages: Mapping[str, Page]
+    pages: Mapping[str, tuple[Page, RpcFigures]]
     write_timeout_s: float
     connections: set[Connection] = field(default_factory=set)
     is_draining: bool = False
@@ -229,7 +231,7 @@ class Connection(asyncio.Protocol):
     def _answer_get(self, path: str, query: str) -> None:
         page = self._shared.pages.get(path)
         if page is not None:
-            self._work(self._show(page, query))
+            self._work(self._show(*page, query))
         elif path == LIVENESS:
             self._end(plain_answer(503, "draining") if self._shared.is_draining else plain_answer(200, "alive"))
         else:
@@ -250,14 +252,18 @@ class Connection(asyncio.Protocol):
             if self._is_last:
                 self._transport.close()
 
-    async def _show(self, page: Page, query: str) -> None:
+    async def _show(self, page: Page, figures: RpcFigures, query: str) -> None:
+        began = metrics.clock()
         try:
             answer = await page(query, self._headers)
         except Exception as e:
-            status, headers, body = to_json(explained(e, self._url.decode("latin-1")))
+            refused = explained(e, self._url.decode("latin-1"))
+            figures.refused(refused.reason)
+            status, headers, body = to_json(refused)
             answer = HttpAnswer(status, {"content-type": "application/json", **headers}, orjson.dumps(body))
         head = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n".encode()
         length = b"" if answer.status == HTTPStatus.NOT_MODIFIED else b"content-length: %d\r\n" % len(answer.body)
+        figures.answered(began)
         self._end(b"".join((head, header_lines(answer.headers), length, b"\r\n", answer.body)))
 
     async def _within(self, timeout_s: float | None, answer: Awaitable[bytes]) -> None:
@@ -294,7 +300,7 @@ class Connection(asyncio.Protocol):
                 self._has_begun = True
                 if self._resumed is not None and not await self._resumes():
                     self._is_last = True  # its status waits behind what it has not read
-                    raise slow_consumer()
+                    raise slow_consumer(method)
                 self._is_flowing = True
         return END_OK if self._has_begun else b"".join((HEAD, CHUNKED, b"\r\n", END_OK))
 

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import jwt
 
+from mesh import metrics
 from mesh.tasks import end
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ REFRESH_S = 30.0
 MISS_REFRESH_S = 1.0  # an unknown kid asks again, but no more often than this
 TIMEOUT_S = 1.5  # under the gateway's deadlines, so that we say why
 BYTES_MAX = 256 * 1024  # the largest sets in the wild have some tens of keys of 2 kB
+_FETCHES = metrics.counter("scoreboard_jwks_fetches_total")
+_FETCHED, _NOT_FETCHED = _FETCHES.child("ok"), _FETCHES.child("failed")
 #: What a try may end in; the last five: an answer of another shape, from something else that listens there.
 _NO_KEYS = (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -124,6 +127,7 @@ class KeySet:
             try:
                 keys = _read(await _download(self._url), self._expected.algorithms)
             except _NO_KEYS as e:
+                _NOT_FETCHED.inc()
                 log.warning(
                     "Keys could not be fetched",
                     extra={"event": "jwks_fetch_failed", "url": self._url, "error": type(e).__name__},
@@ -131,6 +135,7 @@ class KeySet:
                 return
             finally:
                 self._fetched_at = time.monotonic()
+            _FETCHED.inc()
             is_changed = keys.keys() != self._keys.keys()
             self._keys = keys
             if is_changed:

@@ -4,8 +4,12 @@ import asyncio
 
 import asyncpg
 
+from mesh import metrics
+
 COMMAND_TIMEOUT_S = 5.0  # a frozen server must not hold a caller longer than the gateway does
 CONNECT_TIMEOUT_S = 2.0
+_CONNECTIONS = metrics.gauge("scoreboard_postgres_connections")
+_CONNECTIONS_MAX = metrics.gauge("scoreboard_postgres_connections_max")
 
 #: Errors that name no job and no request: the server is away, starting, stopping, out of room, or does not answer;
 #: it was a primary and is a standby now; or an attempt met another one, and may be repeated.
@@ -32,13 +36,15 @@ async def create_pool(
     min_size: int = 0,
     command_timeout_s: float = COMMAND_TIMEOUT_S,
     leaves_no_trace: bool = False,
+    shown_as: str = "main",
 ) -> asyncpg.Pool:
     """Returns a pool of at most `size` connections; with min_size 0 it opens none yet, so a server away is no error.
 
     leaves_no_trace: whoever takes a connection ends his transaction and leaves nothing in the session (no advisory
-    lock, no setting, no cursor), so that it need not be reset, which is one more round trip each time.
+    lock, no setting, no cursor), so that it need not be reset, which is one more round trip each time. shown_as: among
+    the metrics.
     """
-    return await asyncpg.create_pool(
+    pool = await asyncpg.create_pool(
         url,
         min_size=min_size,
         max_size=size,
@@ -51,6 +57,10 @@ async def create_pool(
             "client_connection_check_interval": "1s",
         },
     )
+    _CONNECTIONS.read(pool.get_idle_size, shown_as, "idle")
+    _CONNECTIONS.read(lambda: pool.get_size() - pool.get_idle_size(), shown_as, "busy")
+    _CONNECTIONS_MAX.read(pool.get_max_size, shown_as)
+    return pool
 
 
 async def _nothing(_: object) -> None:

@@ -13,10 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from mesh import metrics
 from mesh.amqp import Address, BrokerAway, BrokerRefused, Channel, Link
 from mesh.tasks import end
 
 log = logging.getLogger(__name__)
+
+_CONNECTED = metrics.gauge("scoreboard_broker_connected")
+_BLOCKED = metrics.gauge("scoreboard_broker_blocked")
 
 HEARTBEAT_S = 10  # finds a dead peer in 22 s; a caller is answered by its own timeout long before
 BACKOFF_FIRST_S = 0.1
@@ -55,6 +59,8 @@ class Connection:
         self._up = asyncio.Event()
         self._parts: list[Part] = []
         self._task: asyncio.Task[None] | None = None
+        _CONNECTED.read(self._up.is_set, name)
+        _BLOCKED.read(lambda: self.is_blocked, name)
 
     def start(self) -> None:
         """Begins to connect, and returns at once."""

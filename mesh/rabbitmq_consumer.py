@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh import metrics
 from mesh.amqp import BrokerAway, Channel, Message
 from mesh.rabbitmq_connection import Connection, Part
 
 log = logging.getLogger(__name__)
+_RECEIVED = metrics.gauge("scoreboard_broker_received_messages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Consumer(Part):
         self._is_paused = False
         self._is_subscribed = False  # on the newest channel, or about to be
         self._subscribing: asyncio.Task[None] | None = None
+        _RECEIVED.read(lambda: len(self._waiting), queue)
         super().__init__(connection, f"consumer of {queue}")
 
     @property

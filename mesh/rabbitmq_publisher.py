@@ -7,14 +7,22 @@ BrokerAway, Unroutable, QueueFull; nothing is buffered past a bound.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mesh.amqp import BrokerAway, Channel, Message, QueueFull, Unroutable
+from mesh import metrics
+from mesh.amqp import BrokerAway, BrokerError, Channel, Message, QueueFull, Unroutable
 from mesh.rabbitmq_connection import Connection, Part
+
+_UNCONFIRMED = metrics.gauge("scoreboard_broker_unconfirmed_messages")
+_CONFIRM_DURATION = metrics.histogram("scoreboard_broker_confirm_duration_seconds").child()
+_FAILURES = metrics.counter("scoreboard_broker_failures_total")
+for _failure in ("away", "full", "unroutable"):
+    _FAILURES.child(_failure)  # from the start, at 0: a counter that appears with its first event shows no increase
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 CONFIRM_TIMEOUT_S = 2.0  # the whole budget of an update (DESIGN 9): a frozen broker is not waited for longer
@@ -47,6 +55,7 @@ class Publisher(Part):
         self._inflight: dict[int, _Inflight] = {}  # by tag, so in the order sent
         self._inflight_bytes = 0
         self._heard_at = 0.0  # monotonic: of the last confirm
+        _UNCONFIRMED.read(lambda: len(self._inflight), connection.name)
         super().__init__(connection, "publisher")
 
     @property
@@ -94,6 +103,26 @@ class Publisher(Part):
         Raises BrokerAway (not sent, or not confirmed in `timeout_s`: it may or may not arrive), Unroutable and
         QueueFull (it did not arrive).
         """
+        with _counted():
+            sent = self._send(exchange, routing_key, body, reply_to, headers)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await sent
+            except TimeoutError as e:
+                raise BrokerAway(f"no confirm within {timeout_s:g} s") from e
+
+    def publish_nowait(self, exchange: str, routing_key: str, body: bytes) -> bool:
+        """Sends a message that may be lost, such as a reply; False when it was not sent. Never raises."""
+        try:
+            self._usable_channel().publish(exchange, routing_key, body, is_mandatory=False)
+        except BrokerAway:
+            return False
+        self._tag += 1  # a channel with confirms counts this one too
+        return True
+
+    def _send(
+        self, exchange: str, routing_key: str, body: bytes, reply_to: str | None, headers: Mapping[str, Any] | None
+    ) -> asyncio.Future[None]:
         channel = self._usable_channel()
         size_bytes = len(body)
         tag = self._tag + 1
@@ -110,20 +139,7 @@ class Publisher(Part):
         inflight = _Inflight(asyncio.get_running_loop().create_future(), size_bytes, time.monotonic())
         self._inflight[tag] = inflight
         self._inflight_bytes += size_bytes
-        try:
-            async with asyncio.timeout(timeout_s):
-                await inflight.done
-        except TimeoutError as e:
-            raise BrokerAway(f"no confirm within {timeout_s:g} s") from e
-
-    def publish_nowait(self, exchange: str, routing_key: str, body: bytes) -> bool:
-        """Sends a message that may be lost, such as a reply; False when it was not sent. Never raises."""
-        try:
-            self._usable_channel().publish(exchange, routing_key, body, is_mandatory=False)
-        except BrokerAway:
-            return False
-        self._tag += 1  # a channel with confirms counts this one too
-        return True
+        return inflight.done
 
     def _usable_channel(self) -> Channel:
         if self._channel is None:
@@ -185,3 +201,15 @@ class Publisher(Part):
         taken = [self._inflight.pop(each) for each in tags]
         self._inflight_bytes -= sum(inflight.size_bytes for inflight in taken)
         return taken
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[None]:
+    began = metrics.clock()
+    try:
+        yield
+    except BrokerError as e:
+        failure = "full" if isinstance(e, QueueFull) else "unroutable" if isinstance(e, Unroutable) else "away"
+        _FAILURES.child(failure).inc()
+        raise
+    _CONFIRM_DURATION.observe(metrics.clock() - began)

@@ -12,6 +12,12 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from mesh import metrics
+
+_CONNECTIONS = metrics.gauge("scoreboard_redis_connections")
+_CONNECTIONS_MAX = metrics.gauge("scoreboard_redis_connections_max")
+_FAILURES = metrics.counter("scoreboard_redis_failures_total").child()
+
 TIMEOUT_S = 0.25  # views and guards: Postgres answers instead, so a slow Redis is worth little waiting
 POOL_SIZE = 64
 
@@ -19,8 +25,11 @@ POOL_SIZE = 64
 AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError)
 
 
-def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> "redis.asyncio.Redis":
-    """Returns a client whose calls end within about `timeout_s`; waits for a free connection instead of failing."""
+def connect(url: str, *, timeout_s: float = TIMEOUT_S, shown_as: str = "main") -> "redis.asyncio.Redis":
+    """Returns a client whose calls end within about `timeout_s`; waits for a free connection instead of failing.
+
+    shown_as: its pool's name among the metrics.
+    """
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
         max_connections=POOL_SIZE,
@@ -31,6 +40,10 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> "redis.asyncio.Redis":
         retry_on_timeout=False,
         connection_class=_Connection,
     )
+    # redis-py tells these by no public name.
+    _CONNECTIONS.read(lambda: len(pool._available_connections), shown_as, "idle")
+    _CONNECTIONS.read(lambda: len(pool._in_use_connections), shown_as, "busy")
+    _CONNECTIONS_MAX.read(lambda: pool.max_connections, shown_as)
     return redis.asyncio.Redis.from_pool(pool)  # from_pool: closing the client closes the pool
 
 
@@ -62,6 +75,7 @@ class Breaker:
 
     def failed(self) -> None:
         """Opens it for a pause."""
+        _FAILURES.inc()
         self._closed_again_at = self._clock() + self._pause_s
 
     def worked(self) -> None:

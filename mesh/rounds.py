@@ -8,6 +8,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from mesh import metrics
+
+_DURATION = metrics.histogram("scoreboard_round_duration_seconds")
+_QUESTIONS = metrics.counter("scoreboard_round_questions_total")
+_WAITING = metrics.gauge("scoreboard_round_waiting")
+
 Q = TypeVar("Q")
 A = TypeVar("A")
 
@@ -27,6 +33,8 @@ class Rounds(Generic[Q, A]):
         self._loop = asyncio.get_running_loop()  # to ask for it again costs a system call each time, before Python 3.12
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._flusher: asyncio.Task[None] | None = None
+        self._duration, self._questions = _DURATION.child(name), _QUESTIONS.child(name)
+        _WAITING.read(lambda: len(self._waiting), name)
 
     def ask(self, question: Q) -> "asyncio.Future[A]":
         """Asks in the next round."""
@@ -51,11 +59,14 @@ class Rounds(Generic[Q, A]):
 
     async def _answer_round(self, round_: "list[tuple[Q, asyncio.Future[A]]]") -> None:
         answers: Sequence[A | Exception]
+        began = metrics.clock()
+        self._questions.inc(len(round_))
         try:
             answers = await self._answer([question for question, _ in round_])
         except Exception as e:  # whatever it is, those who wait must hear of it
             round_, self._waiting = round_ + self._waiting, []
             answers = [e] * len(round_)
+        self._duration.observe(metrics.clock() - began)
         for (_, future), answer in zip(round_, answers, strict=True):
             if future.done():  # whoever asked has left
                 continue

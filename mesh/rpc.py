@@ -7,6 +7,7 @@ Holds always: whatever a method raises, its caller is told a reason, and nothing
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
@@ -18,14 +19,17 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from mesh import metrics
 from mesh.call import Call, Push, push_nothing
 from mesh.identity import Identity
 from mesh.reasons import Reason
 from mesh.refusal import Refused
+from mesh.rpc_figures import RpcFigures
 
 log = logging.getLogger(__name__)
 
 REQUEST_BYTES_MAX = 256 * 1024  # a batch of 500 updates is about 100 kB
+IN_FLIGHT = metrics.gauge("scoreboard_rpc_in_flight")
 CALLS_MAX = 4_000  # unary calls in flight a process; past it QUEUE_FULL, before memory and latency suffer
 
 
@@ -83,6 +87,7 @@ class Method:
     access: Access
     request_class: type[Message]
     run: Callable[[Message, Call], Any]
+    figures: RpcFigures
 
 
 def methods(service: Service) -> Iterator[Method]:
@@ -95,6 +100,7 @@ def methods(service: Service) -> Iterator[Method]:
             access=service.access[method.name],
             request_class=GetMessageClass(method.input_type),
             run=_run_of(service.servicer, method),
+            figures=RpcFigures(f"{service.descriptor.name}/{method.name}"),
         )
 
 
@@ -104,11 +110,13 @@ class Calls:
     def __init__(self, verifier: Verifier | None) -> None:
         self._verifier = verifier
         self._in_flight = 0
+        IN_FLIGHT.read(lambda: self._in_flight)
 
     async def unary(
         self, method: Method, body: bytes, metadata: Mapping[str, str], deadline: float | None
     ) -> tuple[bytes, Mapping[str, str]]:
         """Returns the serialised answer and its initial metadata. deadline: time.monotonic(). Raises Refused alone."""
+        began = metrics.clock()
         self._in_flight += 1
         try:
             if self._in_flight > CALLS_MAX:
@@ -117,9 +125,13 @@ class Calls:
             response = await method.run(_parse(method.request_class, body), call)
             return _serialise(response), call.answer
         except Exception as e:
-            raise explained(e, method.path) from e
+            raise _counted(e, method) from e
+        except asyncio.CancelledError:
+            method.figures.left(deadline)
+            raise
         finally:
             self._in_flight -= 1
+            method.figures.answered(began)
 
     async def stream(
         self,
@@ -130,6 +142,8 @@ class Calls:
         push: Push = push_nothing,
     ) -> AsyncGenerator[bytes, None]:
         """Yields serialised frames; `push` writes those that come past the generator. Raises Refused alone."""
+        are_open = method.figures.stream()
+        are_open.inc()
         try:
             call = await self._call(method.access, metadata, deadline)
             call.push = push
@@ -140,7 +154,9 @@ class Calls:
             finally:
                 call.push = push_nothing  # the transport may carry another call from now on
         except Exception as e:
-            raise explained(e, method.path) from e
+            raise _counted(e, method) from e
+        finally:
+            are_open.inc(-1)
 
     async def _call(self, access: Access, metadata: Mapping[str, str], deadline: float | None) -> Call:
         call = Call(metadata, deadline=deadline)
@@ -152,8 +168,9 @@ class Calls:
         return call
 
 
-def slow_consumer() -> Refused:
-    """Returns what a client is told that has not taken a frame in time."""
+def slow_consumer(method: Method) -> Refused:
+    """Returns what a client is told that has not taken a frame in time, and counts it."""
+    method.figures.refused(Reason.SLOW_CONSUMER)
     return Refused(
         Reason.SLOW_CONSUMER, "Frames were not read in time: reconnect for a fresh snapshot.", retry_after_s=1
     )
@@ -179,6 +196,12 @@ def explained(error: Exception, path: str) -> Refused:
         return error
     log.error("A call failed unexpectedly", exc_info=error, extra={"event": "call_failed", "method": path})
     return Refused(Reason.INTERNAL, "An internal error occurred; it was logged.")
+
+
+def _counted(error: Exception, method: Method) -> Refused:
+    refused = explained(error, method.path)
+    method.figures.refused(refused.reason)
+    return refused
 
 
 def by_path(services: Sequence[Service]) -> dict[str, Method]:

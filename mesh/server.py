@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 from grpc_health.v1 import health, health_pb2
 
-from mesh import grpc_aio
+from mesh import grpc_aio, metrics
 from mesh.http1 import Http1Server
-from mesh.plain_get import Page
+from mesh.plain_get import HttpAnswer, Page
 from mesh.rpc import Calls, Service, Verifier
 from mesh.settings import ServiceSettings
 from mesh.tasks import end
@@ -20,8 +20,12 @@ from mesh.tls import TlsFiles
 
 log = logging.getLogger(__name__)
 
+METRICS = "/metrics"
 READINESS_INTERVAL_S = 0.2
 WRITE_TIMEOUT_S = 10.0  # a stream whose client has not taken a frame by then ends as SLOW_CONSUMER
+_READY = metrics.gauge("scoreboard_ready")
+_CONNECTIONS = metrics.gauge("scoreboard_gateway_connections")
+_LOOP_DELAY = metrics.histogram("scoreboard_loop_delay_seconds").child()
 
 
 async def serve(
@@ -42,6 +46,7 @@ async def serve(
     """Serves until SIGTERM or SIGINT, then drains: NOT_SERVING, `on_drain`, calls in flight finish, end.
 
     `port` is for callers inside (grpc.aio), `gateway_port` for the gateway (mesh.http1); None: it never calls this one.
+    Metrics have a port of their own (`ops_port`), which the gateway does not know.
     tls: of `port`; `health_port` then answers probes, which know none. Raises OSError when a port cannot be had, and
     ValueError for certificates that cannot be used.
     """
@@ -56,6 +61,11 @@ async def serve(
     for_gateway = Http1Server(services, calls, write_timeout_s, pages)
     if gateway_port is not None:
         await for_gateway.start(settings.host, gateway_port)
+    for_prometheus = Http1Server((), calls, write_timeout_s, {METRICS: _show_metrics})
+    if settings.ops_port is not None:
+        await for_prometheus.start(settings.ops_host, settings.ops_port)
+    _READY.read(ready)
+    _CONNECTIONS.read(lambda: len(for_gateway.shared.connections))
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)
     for server in servers:
         await server.start()
@@ -72,6 +82,7 @@ async def serve(
         await on_drain()
     stops = (server.stop(settings.stop_grace_s) for server in servers)
     await asyncio.gather(*stops, for_gateway.stop(settings.stop_grace_s))
+    await for_prometheus.stop(0)
 
 
 async def _watch_readiness(checks: health.aio.HealthServicer, names: Sequence[str], ready: Callable[[], bool]) -> None:
@@ -84,4 +95,10 @@ async def _watch_readiness(checks: health.aio.HealthServicer, names: Sequence[st
                 await checks.set(name, status.SERVING if now else status.NOT_SERVING)
             log.info("Readiness changed", extra={"event": "readiness", "ready": now})
             shown = now
+        began = metrics.clock()
         await asyncio.sleep(READINESS_INTERVAL_S)
+        _LOOP_DELAY.observe(max(0.0, metrics.clock() - began - READINESS_INTERVAL_S))
+
+
+async def _show_metrics(query: str, headers: Mapping[str, str]) -> HttpAnswer:
+    return HttpAnswer(200, metrics.HEADERS, metrics.text())

@@ -26,6 +26,8 @@ class ServiceSettings(_Environment):
     """What every process has."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
+    ops_host: str = Field("127.0.0.1", description="address of /metrics")
+    ops_port: int | None = Field(None, ge=1, le=65535, description="port of /metrics; none: nobody looks")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="lowest level that is logged")
     drain_s: float = Field(1.0, ge=0, le=60, description="seconds between NOT_SERVING and the end of accepting calls")
     stop_grace_s: float = Field(5.0, ge=0, le=120, description="seconds that calls in flight get to finish")

@@ -22,7 +22,7 @@ from board.job_pb2 import Result
 from mesh.redis import AWAY, Breaker
 from mesh.rounds import Rounds
 from mesh.scripts import Call, load_script, run_all, run_for
-from score_svc import nonce
+from score_svc import figures, nonce
 from score_svc.retry import JUST_LOST_S, Claim
 
 log = logging.getLogger(__name__)
@@ -142,8 +142,11 @@ class Acceptor:
             log.warning("Results were not kept", extra={"event": "settle_failed", "error": type(e).__name__})
 
     async def _answers(self, asks: Sequence[tuple[Asked, bool]]) -> Sequence[Answer | Exception]:
-        if self._breaker.is_open:
-            return [_ANSWERED_AWAY] * len(asks)
+        answers = [_ANSWERED_AWAY] * len(asks) if self._breaker.is_open else await self._asked(asks)
+        figures.claimed([answer.claim for answer in answers])
+        return answers
+
+    async def _asked(self, asks: Sequence[tuple[Asked, bool]]) -> list[Answer]:
         try:
             replies = await run_for(self._redis, asks, _claiming, CALL_MAX)
         except (RedisError, OSError):  # whatever it is, those who wait must hear of it

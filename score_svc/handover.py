@@ -15,6 +15,7 @@ from mesh import points
 from mesh.rabbitmq import DIRECT_REPLY_TO, BrokerAway, BrokerError, QueueFull
 from mesh.reasons import Reason
 from mesh.refusal import Refused
+from score_svc import figures
 from score_svc.results import OnWay
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class HandOver:
             for _, on_way in jobs:
                 self._fail(on_way, refused)
             return
+        figures.ACCEPTED.inc(len(jobs))
         points.reached("score_svc.after_confirm")
         for _, on_way in jobs:
             on_way.is_confirmed = True

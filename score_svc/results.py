@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from board.job_pb2 import Result, Results
 from mesh.refusal import Refused
 from mesh.tasks import end
+from score_svc import figures
 from score_svc.ledger import LedgerAway, Row
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class ResultDesk:
         self._on_way: dict[bytes, OnWay] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._healer: asyncio.Task[None] | None = None
+        figures.ON_WAY.read(lambda: len(self._on_way))
 
     def start(self) -> None:
         """Begins to watch deadlines, until `close`."""
@@ -154,5 +156,6 @@ class ResultDesk:
         with contextlib.suppress(LedgerAway):  # asked again after the pause
             rows = await self._ask_ledger([on_way.update_id for on_way in silent])
             results = [row.result for row in rows.values()]
+            figures.HEALED.inc(len(results))
             self._resolve(results)
             self._settle(results)

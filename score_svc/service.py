@@ -9,7 +9,7 @@ from mesh.call import Call
 from mesh.reasons import Reason
 from mesh.refusal import Refused, invalid
 from mesh.rpc import Access
-from score_svc import answer, batch, fields, lookup, nonce, signature
+from score_svc import answer, batch, fields, figures, lookup, nonce, signature
 from score_svc.accept import Acceptor
 from score_svc.answer import APPLIED
 from score_svc.check import Checks
@@ -63,6 +63,15 @@ class ScoreServicer:
 
     async def update_score(self, request: score_pb2.UpdateScoreRequest, call: Call) -> score_pb2.UpdateScoreResponse:
         """Counts one action of the caller, or refuses it."""
+        try:
+            response = await self._update(request, call)
+        except Refused as e:
+            figures.refused(e.reason)
+            raise
+        figures.answered(response)
+        return response
+
+    async def _update(self, request: score_pb2.UpdateScoreRequest, call: Call) -> score_pb2.UpdateScoreResponse:
         deadline = self._deadline(call)
         signed = call.metadata.get(signature.HEADER)
         update, action = await self._checks.player_update(request, call.caller, signed, time.time_ns() // 1_000_000)
@@ -81,6 +90,7 @@ class ScoreServicer:
         if client is None:
             raise Refused(Reason.TOKEN_INVALID, "This client was switched off or removed.")
         results = await batch.run(request.updates, client, self._checks, self._updates, deadline)
+        figures.batch_answered(results)
         return score_pb2.UpdateScoresResponse(results=results)
 
     async def get_update(self, request: score_pb2.GetUpdateRequest, call: Call) -> score_pb2.UpdateScoreResponse:

@@ -40,7 +40,7 @@ async def main(settings: StreamSettings) -> None:
         stack.push_async_callback(pool.close)
         client = redis.connect(settings.redis_url)
         stack.push_async_callback(client.aclose)
-        feed_client = redis.connect(settings.redis_url, timeout_s=FEED_TIMEOUT_S)
+        feed_client = redis.connect(settings.redis_url, timeout_s=FEED_TIMEOUT_S, shown_as="feed")
         stack.push_async_callback(feed_client.aclose)
         catalogue = CatalogueCache(pool)
         await catalogue.start()

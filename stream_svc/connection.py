@@ -19,7 +19,7 @@ import picows
 from mesh.identity import Identity, TokenVerifier
 from mesh.reasons import Reason
 from mesh.refusal import Refused, invalid
-from stream_svc import client_frame, endings
+from stream_svc import client_frame, endings, figures
 from stream_svc.addresses import Addresses
 from stream_svc.client_frame import Authorize, Watch
 from stream_svc.endings import Ending
@@ -150,6 +150,7 @@ class Connection(picows.WSListener):
         """Closes with a code and a reason; a client that does not answer in time is cut off."""
         if self._is_ended or self._transport is None:
             return
+        figures.ENDINGS.child(ending.name).inc()
         self._is_ended = True
         self._forget()
         self._transport.send_close(ending.close_code, ending.text.encode())  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from board import keys
 from board.version import shown_version
+from stream_svc import figures
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,9 @@ async def follow(redis: "Redis", hint: Callable[[str, int], None], lost: Callabl
                 if is_away:
                     log.info("The feed is back", extra={"event": "feed_back"})
                 is_away = False
+                figures.FEED_CONNECTED.value = 1
                 await _listen(feed, hint)
+        figures.FEED_CONNECTED.value = 0
         if not is_away:
             log.warning("The feed is away; boards are read each second", extra={"event": "feed_away"})
         is_away = True

@@ -13,6 +13,7 @@ from board.catalogue_cache import CatalogueCache
 from board.reading import BoardReading
 from mesh.reasons import Reason
 from mesh.refusal import Refused
+from stream_svc import figures
 from stream_svc.endings import RESTART, Ending
 from stream_svc.topic import Topic
 from stream_svc.watcher import Watcher
@@ -43,6 +44,7 @@ class Hub:
         self._count = 0
         self._ending: Ending | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        figures.WATCHERS.read(lambda: self._count)
 
     @property
     def watchers(self) -> list[Watcher]:
@@ -113,6 +115,7 @@ class Hub:
 
     def hint(self, tag: str, version: int) -> None:
         """A feed says that the board of that tag has reached a version."""
+        figures.HINTS.inc()
         for topic in self._topics.values():
             key, snapshot = topic.key, topic.snapshot
             if key is None or (key.tag == tag and (snapshot is None or snapshot.version < version)):

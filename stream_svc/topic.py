@@ -20,6 +20,7 @@ from mesh.postgres import AWAY
 from mesh.reasons import Reason
 from mesh.refusal import Refused
 from mesh.tasks import end
+from stream_svc import figures
 from stream_svc.snapshot import Me, Snapshot
 from stream_svc.watcher import Watcher
 from stream_svc.wish import LIMIT_MAX
@@ -53,6 +54,7 @@ class Topic:
         self._period: Period | None = None
         self._is_away = False
         self._read_at = float("-inf")  # loop time of the last good read
+        self._newest_us = 0  # of what was shown: when its newest update was accepted
         self._tried = asyncio.Event()
         self._dirty = asyncio.Event()
         self._moved = asyncio.Event()
@@ -111,6 +113,7 @@ class Topic:
             self._is_away = False
             return is_stale
         except (*AWAY, asyncpg.PostgresError) as e:
+            figures.READ_FAILURES.inc()
             if not self._is_away:  # once an outage, not once a second
                 log.warning(
                     "A board could not be read",
@@ -143,12 +146,15 @@ class Topic:
         self.key = key
         self._read_at = asyncio.get_running_loop().time()
         read = Snapshot(self.name, period.label, page.version, page.rows, is_exact=not is_stale)
-        newest = read.after(self.snapshot)
+        newest, is_first = read.after(self.snapshot), self.snapshot is None
         if newest is not self.snapshot:
             self.snapshot = newest
             for watcher in tuple(self.watchers):
                 watcher.offer(newest)
+            if not is_first and page.newest_at_us > self._newest_us:  # its frames are with the sockets by now
+                figures.PUSH_DELAY.observe(max(0.0, self._clock().timestamp() - page.newest_at_us / 1_000_000))
             self.want_places()
+        self._newest_us = max(self._newest_us, page.newest_at_us)
         return is_stale
 
     async def _keep_places(self) -> None:

@@ -7,7 +7,7 @@ Holds always: nothing queues up (newer replaces waiting), and each frame is the 
 from collections.abc import Callable
 
 from mesh.identity import Identity
-from stream_svc import frames
+from stream_svc import figures, frames
 from stream_svc.endings import Ending
 from stream_svc.frames import Format
 from stream_svc.snapshot import Me, Rows, Snapshot
@@ -95,6 +95,7 @@ class Watcher:
         self._taken_at = now
         self._sent = newest
         self._sent_rows = newest.top(self.limit)
+        figures.FRAMES.value += len(written)  # thousands a push: even a call would show
         written[-1] = frames.with_me(written[-1], self._me, self._format)
         return written
 

@@ -14,7 +14,7 @@ import picows
 from mesh.address import client_address
 from mesh.reasons import Reason
 from mesh.refusal import Refused
-from stream_svc import endings
+from stream_svc import endings, figures
 from stream_svc.client_frame import MESSAGE_BYTES_MAX
 from stream_svc.connection import Connection, Shared
 from stream_svc.handshake import error_body, refusal_of
@@ -56,6 +56,7 @@ class Door:
 
 async def listen(host: str, port: int, door: Door) -> asyncio.Server:
     """Returns a server that listens. Raises OSError when the port cannot be had."""
+    figures.WEBSOCKETS.read(lambda: len(door.shared.connections))
     # Whatever a client does wrong is an error to picows; to us it is a client.
     logging.getLogger("picows").setLevel(logging.CRITICAL)
     return await picows.ws_create_server(

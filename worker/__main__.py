@@ -17,6 +17,7 @@ from mesh.rabbitmq import Channel, Connection, Consumer, Publisher
 from mesh.run import run
 from mesh.server import serve
 from mesh.tasks import end
+from worker import figures
 from worker.apply import Applier
 from worker.consumer import Feeder
 from worker.deadletter import Filer
@@ -55,11 +56,13 @@ async def open_servers(settings: WorkerSettings, stack: AsyncExitStack) -> Serve
     """Opens them all, and leaves their closing to `stack`. One that is away is no error."""
     pool = await create_pool(settings.postgres_url, name="worker", size=POOL_SIZE)
     stack.push_async_callback(pool.close)
-    batches = await create_pool(settings.postgres_url, name="worker", size=BATCHES_AT_ONCE, leaves_no_trace=True)
+    batches = await create_pool(
+        settings.postgres_url, name="worker", size=BATCHES_AT_ONCE, leaves_no_trace=True, shown_as="batches"
+    )
     stack.push_async_callback(batches.close)
     view = redis.connect(settings.redis_url)
     stack.push_async_callback(view.aclose)
-    patient_view = redis.connect(settings.redis_url, timeout_s=PATIENCE_S)
+    patient_view = redis.connect(settings.redis_url, timeout_s=PATIENCE_S, shown_as="patient")
     stack.push_async_callback(patient_view.aclose)
     catalogues = CatalogueCache(pool, pause_s=0.0)  # asked for jobs alone, and score_svc lets few through that miss
     await catalogues.start()
@@ -96,6 +99,7 @@ class Worker:
         self._suspects = Consumer(servers.consuming, queues.SUSPECTS, prefetch=1)
         self._dead = Consumer(servers.consuming, queues.DEAD, prefetch=DEAD_PREFETCH)
         self._knows_pause = asyncio.Event()
+        figures.PAUSED.read(lambda: self._updates.is_paused)
 
     async def run(self) -> None:
         """Works until SIGTERM or SIGINT; then finishes the batch in hand and acks it. Raises what one of its tasks did.

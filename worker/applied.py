@@ -7,6 +7,7 @@ from datetime import datetime
 from board.catalogue import Catalogue
 from board.entry import BoardKey, Entry, UserName
 from board.job_pb2 import Job, Result
+from board.ledger import LedgerRow
 from mesh.sql import Connection
 
 #: Reads, and makes where they are missing, the periods of these boards: when each closes, None: never.
@@ -15,9 +16,14 @@ ClosingTimes = Callable[[Connection, Iterable[BoardKey], Catalogue], Awaitable[M
 
 @dataclass(slots=True)
 class Applied:
-    """Results by update_id, jobs to park with their reason, and what the view must show."""
+    """Results by update_id, jobs to park with their reason, and what the view must show.
+
+    added: the ledger's new rows of updates; known: how many updates it had already.
+    """
 
     results: dict[bytes, Result] = field(default_factory=dict)
     parked: list[tuple[Job, str]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     names: list[UserName] = field(default_factory=list)
+    added: list[LedgerRow] = field(default_factory=list)
+    known: int = 0

@@ -128,6 +128,7 @@ async def _apply(
     known = await _read(conn, jobs, players, catalogue)
     decided = decide(jobs, known, catalogue.actions)
     applied.results, applied.parked = decided.results, list(decided.parked)
+    applied.added, applied.known = decided.rows, len(known.ledger)
     touched: list[Entry] = []
     if decided.rows and applied_at is not None:
         touched = await _write(conn, decided, catalogue, applied_at, closing)

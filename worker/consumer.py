@@ -12,6 +12,7 @@ from functools import partial
 
 from mesh import points
 from mesh.rabbitmq import Consumer, Delivery
+from worker import figures
 from worker.batch import Asked, envelope, open_envelope
 from worker.mover import DeliveryLost, Mover
 from worker.settle import Settler
@@ -125,6 +126,7 @@ def _gather(inbox: Consumer, first: Delivery, jobs_max: int) -> list[Delivery]:
 
 
 def _log_back(count: int) -> None:
+    figures.REDELIVERED.inc(count)
     log.warning(
         "Messages came back: a worker that had them died, or lost the broker", extra={"event": "back", "count": count}
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from board import queues
 from board.job_pb2 import Job
 from mesh.rabbitmq import BrokerError, Publisher
+from worker import figures
 from worker.backoff import delay_s
 from worker.batch import Asked, envelope
 
@@ -50,11 +51,13 @@ class Mover:
         if wait_s is None:
             return False
         await self._publish(queues.delay(wait_s), envelope([job]), is_held, asked.reply_to)
+        figures.RETRIES.inc()
         return True
 
     async def to_dead(self, body: bytes, reason: str, is_held: Callable[[], bool]) -> None:
         """Queues a message's body for the dead letters."""
         await self._publish(queues.DEAD, body, is_held, headers={REASON_HEADER: reason})
+        figures.dead_letter(reason)
 
     async def _publish(
         self,

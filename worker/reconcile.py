@@ -23,6 +23,7 @@ from board.period_store import open_periods
 from board.shown import Shown, count_shown, read_shown, shown_of
 from board.view import CHUNK_ENTRIES, name_of
 from mesh.sql import Connection, load
+from worker import figures
 from worker.failure import is_nobodys
 from worker.lock import RECONCILE_LOCK, only_one
 
@@ -108,6 +109,7 @@ class Reconciler:
 
     async def _distrust(self, board: BoardKey, verdict: Verdict, done: Pass) -> None:
         done.distrusted += 1
+        figures.DISTRUSTS.child(verdict.name.lower()).inc()
         log.warning("A board is wrong", extra={"event": "board_wrong", "board": board.tag, "what": verdict.name})
         await view.distrust(self._redis, board)
         if verdict is Verdict.WRONG_NAME:
@@ -118,6 +120,7 @@ class Reconciler:
         while rows := await conn.fetch(_SQL["entries_after"], *board, last, CHUNK_ENTRIES):
             began, last = loop.time(), rows[-1]["user_ref"]
             done.entries += len(rows)
+            figures.COMPARED.inc(len(rows))
             if differing := await self._differing(board, rows):
                 await asyncio.sleep(SETTLE_S)
                 verdict = await self._mend(conn, board, differing, done)
@@ -145,6 +148,7 @@ class Reconciler:
         if missing:
             return worst  # the board has gone meanwhile, and is somebody's to build
         done.healed += len(behind)
+        figures.HEALED.inc(len(behind))
         return Verdict.RIGHT
 
     async def _has_strays(self, conn: Connection, board: BoardKey) -> bool:

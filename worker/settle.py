@@ -14,8 +14,9 @@ from typing import Protocol
 
 from board.job_pb2 import Job, Result
 from board.ledger import PARKED
-from mesh import points
+from mesh import metrics, points
 from mesh.rabbitmq import Publisher
+from worker import figures
 from worker.applied import Applied
 from worker.batch import Asked, envelope, replies
 from worker.decide import parked_result, together
@@ -39,8 +40,8 @@ class Ledger(Protocol):
 class View(Protocol):
     """What shows the entries: worker.views.Views."""
 
-    async def write(self, applied: Applied) -> None:
-        """Writes what was committed to Redis; never raises for a Redis that is away."""
+    async def write(self, applied: Applied) -> bool:
+        """Writes what was committed to Redis; False, and nothing raised, where that must wait for a Redis away."""
         ...
 
 
@@ -59,20 +60,25 @@ class Settler:
         self._publisher = publisher
         self._mover = mover
         self.is_database_away = False  # written by _apply alone
+        figures.DATABASE_AWAY.read(lambda: self.is_database_away)
 
     async def settle(self, asked: Sequence[Asked], is_held: Callable[[], bool]) -> None:
         """Applies, shows and answers the jobs; afterwards their deliveries may be acked. Raises DeliveryLost."""
+        began = metrics.clock()
         settled = _Settled()
         for jobs in together([each.job for each in asked]):
             await self._apply(jobs, settled)
         points.reached("worker.after_commit")
-        for applied in settled.applied:
-            await self._view.write(applied)
+        committed_at = figures.now()
+        shown = [applied for applied in settled.applied if await self._view.write(applied)]
+        shown_at = figures.now()
         points.reached("worker.after_redis")
         # What must be parked is answered only once it is: the others do not wait for that.
         decided = (result for applied in settled.applied for result in applied.results.values())
         self._reply(asked, (result for result in decided if result.outcome != PARKED))
+        figures.settled(settled.applied, committed_at, shown, shown_at)
         await self._park(asked, settled, is_held)
+        figures.BATCH_DURATION.observe(metrics.clock() - began)
         points.reached("worker.after_reply")
 
     async def _apply(self, jobs: Sequence[Job], settled: _Settled) -> None:

@@ -12,6 +12,7 @@ import asyncpg
 
 from board.partitions import count_unplaced, ensure_partitions
 from board.period_store import archive_periods, archived_with_entries, remove_entries
+from worker import figures
 from worker.failure import is_nobodys
 from worker.lock import ARCHIVE_LOCK, only_one
 
@@ -43,6 +44,7 @@ async def keep_tidy(pool: asyncpg.Pool) -> None:
 async def look(pool: asyncpg.Pool) -> int:
     """Warns of rows without a partition, makes what partitions are missing, and returns how many those were."""
     unplaced = await count_unplaced(pool)
+    figures.UNPLACED.value = unplaced
     if unplaced:
         log.warning("Rows without a partition", extra={"event": "rows_unplaced", "rows": unplaced})
     made = await ensure_partitions(pool, datetime.now(UTC) + AHEAD)

@@ -23,6 +23,7 @@ from board.origin import begin_origin, put_newest, read_origin
 from board.period_store import StoredPeriod, close_periods, ensure_periods, open_periods
 from mesh.redis import Breaker
 from mesh.sql import load
+from worker import figures
 from worker.applied import Applied
 from worker.failure import is_nobodys
 from worker.lock import VIEW_LOCK, only_one
@@ -67,21 +68,25 @@ class Views:
         self._seen_at: datetime | None = None  # Redis at the last look, by the database's clock
         self._sweep_from: datetime | None = None  # by the same clock; None: nothing to sweep
         self.is_settled = False  # true while all open boards are readable, or Redis is away and Postgres answers
+        figures.SETTLED.read(lambda: self.is_settled)
+        figures.MISSED.read(lambda: len(self._missed))
 
-    async def write(self, applied: Applied) -> None:
-        """Writes committed entries. Never raises for a Redis that is away: they are remembered instead."""
+    async def write(self, applied: Applied) -> bool:
+        """Writes committed entries. False, and nothing raised, for a Redis that is away: they are remembered then."""
         self._committed = _a_row(applied) or self._committed
         if not applied.entries and not applied.names:
-            return
+            return True
         if self._breaker.is_open:
             self._remember(applied.entries, applied.names)
-            return
+            return False
         try:
             await self._write_missed(self._redis)
             await self._write(self._redis, applied.entries, applied.names)
         except (RedisError, OSError) as e:
             self._fail(e)
             self._remember(applied.entries, applied.names)
+            return False
+        return True
 
     async def keep(self) -> None:
         """Looks after all open boards, each second and when a board is found missing, until cancelled."""
@@ -151,6 +156,7 @@ class Views:
         source = f"{run_id}.{database['identity']}"
         origin, went_back = found.id, database["known"] < len(rows)
         if found.source != source or went_back:
+            figures.DISTRUSTS.child("database_went_back" if went_back else "replaced").inc()
             log.warning(
                 "Boards are not to be trusted",
                 extra={"event": "view_distrusted", "cause": "database_went_back" if went_back else "replaced"},
@@ -196,6 +202,7 @@ class Views:
             raise
         if rebuilt is None:
             return False
+        figures.REBUILDS.inc()
         log.info(
             "Board rebuilt",
             extra={"event": "board_rebuilt", "board": board.tag, "entries": rebuilt.entries, "epoch": rebuilt.epoch},

@@ -17,10 +17,12 @@ def status(as_json: AsJson = False, data: Data = DEFAULT_DATA) -> None:
     listed = [process for process in mesh.running() if process.listed]
     if as_json:
         rows = [{"name": process.name, "pid": process.pid, "port": process.port} for process in listed]
-        print(json.dumps({"processes": rows, "gateway": mesh.gateway, "admin": mesh.admin}))
+        print(json.dumps({"processes": rows, "gateway": mesh.gateway, "admin": mesh.admin} | mesh.monitoring))
         return
     table = Table("process", "pid", "port")
     for process in listed:
         table.add_row(process.name, str(process.pid), str(process.port))
     Console().print(table)
     print(f"gateway {mesh.gateway} ({mesh.phase})")
+    for name, url in mesh.monitoring.items():
+        print(name, url)

@@ -42,12 +42,24 @@ def up(
     hop: Annotated[
         Hop, typer.Option(envvar="SCOREBOARD_HOP", help="How the gateway calls the services; http1 costs a third.")
     ] = Hop.HTTP1,
+    with_monitoring: Annotated[
+        bool,
+        typer.Option(
+            "--with-monitoring",
+            envvar="SCOREBOARD_WITH_MONITORING",
+            help="Run Prometheus and Alertmanager too (make setup WITH=monitoring installs them).",
+        ),
+    ] = False,
+    alert_webhook: Annotated[
+        str | None, typer.Option(envvar="SCOREBOARD_ALERT_WEBHOOK", help="The URL that Alertmanager tells of alerts.")
+    ] = None,
 ) -> None:
     """Run the whole mesh on 127.0.0.1: Postgres, Redis, RabbitMQ, the services, two workers and Envoy.
 
     All state lives in the data folder; the first start makes it. Ctrl-C, or `scoreboard down`, ends it.
     """
-    options = Options(data.absolute(), port, Limits(updates_per_minute, logins_per_minute), hop)
+    limits = Limits(updates_per_minute, logins_per_minute)
+    options = Options(data.absolute(), port, limits, hop, with_monitoring, alert_webhook)
     if detach:
         _run_detached(options)
     else:
@@ -112,7 +124,10 @@ def _run_detached(options: Options) -> None:
     argv = [sys.executable, "-m", "scoreboard.cli", "up", "--data", str(options.data), "--port", str(options.port)]
     argv += ["--updates-per-minute", str(limits.updates_per_minute)]
     argv += ["--logins-per-minute", str(limits.logins_per_minute), "--hop", options.hop]
+    argv += ["--with-monitoring"] * options.with_monitoring
     environment = {name: value for name, value in os.environ.items() if name != DETACH_VARIABLE}
+    if options.alert_webhook:  # it may hold a secret, which arguments would show to everyone
+        environment["SCOREBOARD_ALERT_WEBHOOK"] = options.alert_webhook
     with log.open("ab") as output:
         shown = output.tell()
         child = subprocess.Popen(

@@ -74,8 +74,8 @@ def rabbitmq(
 ) -> Program:
     """Debian's RabbitMQ as a node of its own; it loads users, vhosts and rights before it listens.
 
-    ports: `rabbitmq`, `rabbitmq-dist`, `rabbitmq-epmd` and, with the plugin rabbitmq_management,
-    `rabbitmq-management`. The epmd must run.
+    ports: `rabbitmq`, `rabbitmq-dist`, `rabbitmq-epmd` and, with the plugins rabbitmq_management and
+    rabbitmq_prometheus, `rabbitmq-management` and `rabbitmq-prometheus`. The epmd must run.
     """
     if not RABBITMQ_SCRIPT.exists():
         raise Trouble(f"{RABBITMQ_SCRIPT} is missing (Debian package rabbitmq-server).", SETUP_CURE)
@@ -113,6 +113,8 @@ def rabbitmq_conf(home: Path, ports: Mapping[str, int]) -> str:
         # the five deliveries that a job has: here a year does (in ms).
         "consumer_timeout = 31536000000",
     ]
+    if "rabbitmq-prometheus" in ports:
+        lines += ["prometheus.tcp.ip = 127.0.0.1", f"prometheus.tcp.port = {ports['rabbitmq-prometheus']}"]
     if "rabbitmq-management" in ports:
         lines += [
             "management.tcp.ip = 127.0.0.1",

@@ -92,7 +92,13 @@ def worker_names() -> list[str]:
 def port_names() -> list[str]:
     """Name every port that the services listen on."""
     behind = [f"{name}{suffix}" for name in BEHIND_GATEWAY for suffix in ("", "-gateway")]
-    return [*behind, "auth_svc-http", "stream_svc-http", "admin_svc", *worker_names()]
+    inside = ["auth_svc-http", "stream_svc-http", "admin_svc", *worker_names()]
+    return [*behind, *inside, *(f"{name}-ops" for name in process_names())]
+
+
+def process_names() -> list[str]:
+    """Name every process of ours; NAME-ops is the port of its metrics."""
+    return [*BEHIND_GATEWAY, "admin_svc", *worker_names()]
 
 
 def programs(wiring: Wiring) -> list[Program]:
@@ -201,7 +207,7 @@ def _service(name: str, module: str, health_name: str, environment: Mapping[str,
         argv=(sys.executable, "-m", module),
         port=port,
         is_ready=partial(probe.grpc_health, port, health_name),
-        environment=environment,
+        environment={**environment, "SCOREBOARD_OPS_PORT": str(wiring.ports[f"{name}-ops"])},
         folder=TREE,
         stop_grace_s=STOP_GRACE_S,
     )

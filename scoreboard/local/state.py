@@ -68,6 +68,13 @@ class MeshState:
         port = self.ports.get("admin_svc")
         return None if port is None else f"http://127.0.0.1:{port}"
 
+    @property
+    def monitoring(self) -> dict[str, str]:
+        """Where Prometheus and Alertmanager are, by name, in a mesh that runs them."""
+        found = {process.name: process.port for process in self.processes}
+        names = ("prometheus", "alertmanager")
+        return {name: f"http://127.0.0.1:{found[name]}" for name in names if name in found}
+
     def running(self) -> list[Process]:
         """Return the processes that live."""
         return [process for process in self.processes if process.find() is not None]

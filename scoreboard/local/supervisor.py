@@ -19,6 +19,7 @@ from scoreboard.local import (
     first_start,
     gateway,
     leftovers,
+    monitoring,
     nginx,
     open_files,
     ports,
@@ -41,12 +42,14 @@ SERVERS = ("postgres", "redis", "rabbitmq", "rabbitmq-epmd", "rabbitmq-dist", "n
 
 @dataclass(frozen=True)
 class Options:
-    """What `scoreboard up` was asked for. port: the gateway's."""
+    """What `scoreboard up` was asked for. port: the gateway's. alert_webhook: told of alerts, with monitoring."""
 
     data: Path
     port: int
     limits: Limits
     hop: Hop = Hop.HTTP1
+    with_monitoring: bool = False
+    alert_webhook: str | None = None
 
 
 class Supervisor:
@@ -93,7 +96,9 @@ class Supervisor:
         late = [name for name in ("postgres", "redis", "rabbitmq") if name in self._keepers]
         others = [name for name in self._keepers if name.endswith("_svc") and name != "stream_svc"]
         # Streams never end by themselves: stream_svc tells them to, while the gateway still stands to pass it on.
-        for names in (["envoy", "stream_svc"], ["nginx", *others], workers, late, ["rabbitmq-epmd"]):
+        watching = [name for name in monitoring.PORTS if name in self._keepers]
+        first = ["envoy", "stream_svc", *watching]
+        for names in (first, ["nginx", *others], workers, late, ["rabbitmq-epmd"]):
             await asyncio.gather(*(self._keepers[name].stop() for name in names if name in self._keepers))
         self._ports.release_all()
         if self._state is not None:
@@ -110,7 +115,8 @@ class Supervisor:
 
     def _take_ports(self) -> None:
         self._ports.claim("gateway", self._options.port)
-        for name in (*SERVERS, *services.port_names()):
+        watching = monitoring.PORTS if self._options.with_monitoring else ()
+        for name in (*SERVERS, *services.port_names(), *watching):
             self._ports.take(name)
 
     async def _start_all(self, wiring: Wiring) -> None:
@@ -127,7 +133,13 @@ class Supervisor:
             self._start_auth_and_gateway(auth, wiring, (database, view)),
             *(self._begin(program, (database, view)) for program in readers),
             *(self._begin(program, (database, view, queue)) for program in movers),
+            *(self._begin(program, (database, view)) for program in self._monitoring(wiring)),
         )
+
+    def _monitoring(self, wiring: Wiring) -> list[Program]:
+        if not self._options.with_monitoring:
+            return []
+        return monitoring.programs(self._data, wiring, self._options.alert_webhook)
 
     async def _start_postgres(self, wiring: Wiring, done: asyncio.Event) -> None:
         password = wiring.secrets.postgres[postgres.SUPERUSER]
@@ -146,9 +158,11 @@ class Supervisor:
     async def _start_rabbitmq(self, wiring: Wiring, done: asyncio.Event) -> None:
         await self._begin(servers.epmd(wiring.ports["rabbitmq-epmd"]))
         self._ports.release("rabbitmq-dist")
+        self._ports.release("rabbitmq-prometheus")
         definitions = accounts.mesh_definitions(wiring.secrets.rabbitmq, state.VHOST)
         cookie = wiring.secrets.erlang_cookie
-        await self._begin(servers.rabbitmq(self._data, wiring.ports, cookie, definitions))
+        plugins = monitoring.RABBITMQ_PLUGINS if self._options.with_monitoring else ()
+        await self._begin(servers.rabbitmq(self._data, wiring.ports, cookie, definitions, plugins))
         done.set()
 
     async def _start_auth_and_gateway(self, auth: Program, wiring: Wiring, after: Iterable[asyncio.Event]) -> None:
@@ -170,7 +184,7 @@ class Supervisor:
         for event in after:
             await event.wait()
         began = time.monotonic()
-        for name in (program.name, f"{program.name}-http", f"{program.name}-gateway"):
+        for name in (program.name, f"{program.name}-http", f"{program.name}-gateway", f"{program.name}-ops"):
             self._ports.release(name)
         keeper = Keeper(program, self._data / "logs", self._note, self._say)
         self._keepers[program.name] = keeper

@@ -147,7 +147,7 @@ async def running(servers_folder: Path, studio: Studio) -> AsyncIterator[Mesh]:
     own = new_mesh(servers_folder / "mesh")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SCOREBOARD_AUTH_EXCHANGE_ISSUERS", json.dumps([studio.setting]))
-        await own.up("--logins-per-minute", "1000", "--hop", HOP)
+        await own.up("--logins-per-minute", "1000", "--hop", HOP, "--with-monitoring")
     try:
         yield own
     finally:
