@@ -7,7 +7,7 @@ import secrets
 
 from auth_svc.guessing import Guessing
 from auth_svc.hashing import Hasher
-from auth_svc.password import check_password
+from auth_svc.password import check_new_password, check_password
 from auth_svc.refresh import BANNED, DELETED, banned
 from auth_svc.sessions import Granted, Sessions
 from auth_svc.store import Account, Client, Store
@@ -35,7 +35,7 @@ class Accounts:
 
         Raises Refused: INVALID_ARGUMENT, USERNAME_TAKEN, RATE_LIMITED, QUEUE_FULL or SERVICE_AWAY.
         """
-        name, secret = check_username(username), check_password(password)
+        name, secret = check_username(username), check_new_password(password, username)
         user_id = _new_user_id()
         async with self._guessing.attempt(address):
             ref = await self._store.add_player(user_id, name, await self._hasher.hash(secret))

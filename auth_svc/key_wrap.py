@@ -46,8 +46,9 @@ def wrap(master_keys: MasterKeys, kid: str, private_key: ec.EllipticCurvePrivate
     """Returns the private key wrapped with the current master key."""
     plain = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     nonce = os.urandom(NONCE_BYTES)
-    key = master_keys.derive(master_keys.current, PURPOSE)
-    return master_keys.current.to_bytes(ID_BYTES) + nonce + AESGCM(key).encrypt(nonce, plain, kid.encode())
+    current = master_keys.current
+    key = master_keys.derive(current, PURPOSE)
+    return current.to_bytes(ID_BYTES) + nonce + AESGCM(key).encrypt(nonce, plain, kid.encode())
 
 
 def unwrap(master_keys: MasterKeys, kid: str, wrapped: bytes) -> ec.EllipticCurvePrivateKey:

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from auth_svc.deny import DenyList
 from auth_svc.guessing import Guessing
 from auth_svc.hashing import Hasher
-from auth_svc.password import check_password
+from auth_svc.password import check_new_password, check_password
 from auth_svc.refresh import BANNED, DELETED, banned, session_revoked
 from auth_svc.store import Player, Store, username_taken
 from board.job_pb2 import Job
@@ -61,7 +61,7 @@ class Profiles:
         SERVICE_AWAY, and what Submitter.submit raises.
         """
         name = check_username(username) if username else None
-        new = check_password(new_password, "new_password") if new_password else None
+        new = check_new_password(new_password, username, "new_password") if new_password else None
         if name is None and new is None:
             raise invalid("username", "or new_password must be given")
         player = await self._player(asking)

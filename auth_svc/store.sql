@@ -2,14 +2,14 @@
 -- Adds a player with a password and returns the inner number; a taken name breaks users_username_key_key.
 -- $1 user_id  $2 username  $3 username_key  $4 password hash
 WITH added AS (
-  INSERT INTO users (user_id, username, username_key, role) VALUES ($1, $2, $3, 0) RETURNING id
+  INSERT INTO users (user_id, username, username_key) VALUES ($1, $2, $3) RETURNING id
 )
 INSERT INTO credentials (user_ref, password_hash) SELECT id, $4 FROM added RETURNING user_ref;
 
 -- name: add_guest
 -- Adds a player who has no password and no name of his own, and returns the inner number.
 -- $1 user_id  $2 name to show
-INSERT INTO users (user_id, username, role) VALUES ($1, $2, 0) RETURNING id;
+INSERT INTO users (user_id, username) VALUES ($1, $2) RETURNING id;
 
 -- name: find_account
 -- The player of a name who can log in.
@@ -134,7 +134,7 @@ WHERE i.issuer = $1 AND i.subject = $2;
 -- Adds a player whom an issuer vouches for; nothing when anybody has the id, after waiting for whoever is adding it.
 -- $1 user_id  $2 name to show  $3 issuer  $4 subject
 WITH added AS (
-  INSERT INTO users (user_id, username, role) VALUES ($1, $2, 0) ON CONFLICT (user_id) DO NOTHING RETURNING id
+  INSERT INTO users (user_id, username) VALUES ($1, $2) ON CONFLICT (user_id) DO NOTHING RETURNING id
 )
 INSERT INTO identities (issuer, subject, user_ref) SELECT $3, $4, id FROM added;
 

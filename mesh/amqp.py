@@ -10,15 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection, _AsyncioIOServicesAdapter
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase
 from pika.channel import Channel as PikaChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.exchange_type import ExchangeType
+
+from mesh import password_file
 
 log = logging.getLogger(__name__)
 # pika logs a stack trace for each failed attempt; what matters of it is in our own lines.
@@ -66,23 +71,61 @@ def _as_ours(reason: BaseException | None) -> BrokerAway:
     if isinstance(reason, BrokerAway):
         return reason
     kind = BrokerRefused if isinstance(reason, ChannelClosedByBroker) else BrokerAway
-    ours = kind(str(reason) or type(reason).__name__)
+    told = _innermost(reason)
+    ours = kind(str(told) or type(told).__name__)
     ours.__cause__ = reason
     return ours
 
 
+def _innermost(reason: BaseException | None) -> BaseException | None:
+    """Returns what pika wraps for each phase of connecting, and says nothing of in its own words."""
+    while True:
+        if isinstance(reason, AMQPConnectionWorkflowFailed) and reason.exceptions:
+            reason = reason.exceptions[-1]
+        elif isinstance(reason, AMQPConnectorPhaseErrorBase):
+            reason = reason.exception
+        else:
+            return reason
+
+
 class Address:
-    """Where the broker is and who calls. Raises ValueError for an URL that is none."""
+    """Where the broker is and who calls. Raises ValueError for an URL that is none.
+
+    `amqps://` is encrypted, and the broker's certificate is checked: by the authorities of the file that the URL names
+    as `cacertfile`, or by the system's. With a `password_file` each attempt takes the next of its passwords.
+    """
 
     def __init__(self, url: str, name: str, heartbeat_s: int):
         if not url.startswith(("amqp://", "amqps://")):
             raise ValueError("must be amqp://USER:PASSWORD@HOST:PORT/VHOST")
-        self.parameters = pika.URLParameters(url)
-        self.parameters.heartbeat = heartbeat_s
-        self.parameters.connection_attempts = 1
-        self.parameters.socket_timeout = CONNECT_TIMEOUT_S
-        self.parameters.stack_timeout = CONNECT_TIMEOUT_S
-        self.parameters.client_properties = {"connection_name": name}
+        url, self._file = password_file.take(url)
+        self._attempts = 0
+        parts = urlsplit(url)
+        self._user = unquote(parts.username or "")
+        if self._file is not None:
+            parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])  # pika takes no user without a password
+        query = dict(parse_qsl(parts.query))
+        trusted = query.pop("cacertfile", None)
+        self._parameters = pika.URLParameters(parts._replace(query=urlencode(query)).geturl())
+        if parts.scheme == "amqps":
+            self._parameters.ssl_options = pika.SSLOptions(ssl.create_default_context(cafile=trusted))
+        self._parameters.heartbeat = heartbeat_s
+        self._parameters.connection_attempts = 1
+        self._parameters.socket_timeout = CONNECT_TIMEOUT_S
+        self._parameters.stack_timeout = CONNECT_TIMEOUT_S
+        self._parameters.client_properties = {"connection_name": name}
+
+    def for_attempt(self) -> pika.URLParameters:
+        """Returns what the next attempt to connect goes by. Raises BrokerAway where the password is not to be had."""
+        if self._file is not None:
+            try:
+                passwords = password_file.read(self._file)
+            except OSError as e:
+                raise _as_ours(e) from e
+            password = passwords[self._attempts % len(passwords)]
+            self._parameters.credentials = pika.PlainCredentials(self._user, password)
+            self._attempts += 1
+        return self._parameters
 
 
 class IOServices(_AsyncioIOServicesAdapter):  # type: ignore[misc]  # pika has no types
@@ -129,7 +172,7 @@ class Link:
             if not lost.done():
                 lost.set_result(_as_ours(reason))
 
-        connection = AsyncioConnection(address.parameters, on_open, on_open_error, on_close, IOServices(loop))
+        connection = AsyncioConnection(address.for_attempt(), on_open, on_open_error, on_close, IOServices(loop))
         try:
             await opened
         except asyncio.CancelledError:

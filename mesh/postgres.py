@@ -1,10 +1,14 @@
 """Postgres: pools, and the question whether an error means that it is away rather than that we asked wrongly."""
 
 import asyncio
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 
-from mesh import metrics
+from mesh import metrics, password_file
 
 COMMAND_TIMEOUT_S = 5.0  # a frozen server must not hold a caller longer than the gateway does
 CONNECT_TIMEOUT_S = 2.0
@@ -44,8 +48,10 @@ async def create_pool(
     lock, no setting, no cursor), so that it need not be reset, which is one more round trip each time. shown_as: among
     the metrics.
     """
+    url, file = password_file.take(url)
     pool = await asyncpg.create_pool(
         url,
+        connect=asyncpg.connect if file is None else partial(_connect, file),
         min_size=min_size,
         max_size=size,
         timeout=CONNECT_TIMEOUT_S,
@@ -61,6 +67,15 @@ async def create_pool(
     _CONNECTIONS.read(lambda: pool.get_size() - pool.get_idle_size(), shown_as, "busy")
     _CONNECTIONS_MAX.read(pool.get_max_size, shown_as)
     return pool
+
+
+async def _connect(file: Path, *args: Any, **options: Any) -> Any:
+    """Connects by the first password of the file that the server takes."""
+    *newer, last = password_file.read(file)
+    for password in newer:
+        with suppress(asyncpg.InvalidPasswordError):
+            return await asyncpg.connect(*args, password=password, **options)
+    return await asyncpg.connect(*args, password=last, **options)
 
 
 async def _nothing(_: object) -> None:

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
 from redis.exceptions import (
@@ -12,7 +14,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from mesh import metrics
+from mesh import metrics, password_file
 
 _CONNECTIONS = metrics.gauge("scoreboard_redis_connections")
 _CONNECTIONS_MAX = metrics.gauge("scoreboard_redis_connections_max")
@@ -30,21 +32,43 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S, shown_as: str = "main") -
 
     shown_as: its pool's name among the metrics.
     """
+    url, file = password_file.take(url)
+    parts = urlsplit(url)
+    credentials = None
+    if file is not None:
+        credentials = _ByFile(unquote(parts.username or ""), file)
+        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # it takes a user by one way alone
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
+        credential_provider=credentials,
         max_connections=POOL_SIZE,
         timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         # The caller decides: a script that was sent may have run, and ours are safe to send again.
         retry_on_timeout=False,
-        connection_class=_Connection,
     )
+    is_encrypted = issubclass(pool.connection_class, redis.asyncio.SSLConnection)  # by the URL's scheme, rediss
+    pool.connection_class = _TlsConnection if is_encrypted else _Connection
     # redis-py tells these by no public name.
     _CONNECTIONS.read(lambda: len(pool._available_connections), shown_as, "idle")
     _CONNECTIONS.read(lambda: len(pool._in_use_connections), shown_as, "busy")
     _CONNECTIONS_MAX.read(lambda: pool.max_connections, shown_as)
     return redis.asyncio.Redis.from_pool(pool)  # from_pool: closing the client closes the pool
+
+
+class _ByFile(redis.CredentialProvider):
+    """A user's password, as the file's first line has it by now: Redis takes the one before it as well meanwhile."""
+
+    def __init__(self, user: str, file: Path) -> None:
+        self._user = user
+        self._file = file
+
+    def get_credentials(self) -> tuple[str, str]:
+        return self._user, password_file.read(self._file)[0]
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        return self.get_credentials()
 
 
 class _Connection(redis.asyncio.Connection):
@@ -53,6 +77,10 @@ class _Connection(redis.asyncio.Connection):
             await super().send_packed_command(command, check_health)
         except RuntimeError as e:  # what uvloop calls a write after the end of a connection that nobody read yet
             raise ConnectionError(str(e)) from e
+
+
+class _TlsConnection(_Connection, redis.asyncio.SSLConnection):
+    pass
 
 
 def text(value: bytes | str) -> str:

@@ -5,17 +5,44 @@ SCOREBOARD_SCORE_PORT. A wrong value stops the process with the variable's name 
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "SCOREBOARD_"
 
 #: What the services behind the gateway listen on for it; None: only gRPC over HTTP/2.
 GatewayPort = Annotated[int | None, Field(ge=1, le=65535, description="port of gRPC over HTTP/1.1, for the gateway")]
+
+
+def _of_the_form(form: str, *schemes: str) -> AfterValidator:
+    """Checks an URL with a password in it, so that no driver complains of it later by showing a part."""
+
+    def check(url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            # A slash or a question mark of the password would end the part with the host before the @.
+            is_whole = "@" in parts.netloc or "@" not in url
+            hosts = parts.netloc.rpartition("@")[2].split(",")
+            is_good = parts.scheme in schemes and is_whole and all(map(_HOST.fullmatch, hosts))
+        except ValueError:
+            is_good = False
+        if not is_good:
+            raise ValueError(f"must be {form}, each part percent-encoded")
+        return url
+
+    return AfterValidator(check)
+
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:[0-9]+)?")
+_POSTGRES = "postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE"
+_REDIS = "redis://USER:PASSWORD@HOST:PORT/NUMBER, or rediss:// for TLS"
+_RABBITMQ = "amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS"
 
 
 class _Environment(BaseSettings):
@@ -36,19 +63,21 @@ class ServiceSettings(_Environment):
 class PostgresSettings(_Environment):
     """For those that use Postgres."""
 
-    postgres_url: str = Field(repr=False, description="postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE")
+    postgres_url: Annotated[str, _of_the_form(_POSTGRES, "postgresql", "postgres")] = Field(
+        repr=False, description=_POSTGRES
+    )
 
 
 class RedisSettings(_Environment):
     """For those that use Redis."""
 
-    redis_url: str = Field(repr=False, description="redis://USER:PASSWORD@HOST:PORT/NUMBER")
+    redis_url: Annotated[str, _of_the_form(_REDIS, "redis", "rediss")] = Field(repr=False, description=_REDIS)
 
 
 class RabbitSettings(_Environment):
     """For those that use RabbitMQ."""
 
-    rabbitmq_url: str = Field(repr=False, description="amqp://USER:PASSWORD@HOST:PORT/VHOST, percent-encoded")
+    rabbitmq_url: Annotated[str, _of_the_form(_RABBITMQ, "amqp", "amqps")] = Field(repr=False, description=_RABBITMQ)
 
 
 class TokenSettings(_Environment):

@@ -1,6 +1,7 @@
 """Decides whether an address may open another stream: one must not take the places of all.
 
-Pure. A stream from past the gateway, whose address nobody told, is not counted.
+Pure. A WebSocket counts as many as it shows boards. A stream from past the gateway, whose address nobody told, is not
+counted.
 """
 
 from collections import Counter
@@ -19,21 +20,19 @@ class Addresses:
         self._most = most
         self._open: Counter[str] = Counter()
 
-    def check(self, address: str) -> None:
-        """Raises Refused(RATE_LIMITED) when the address has as many as it may."""
-        if self._open[address] >= self._most and address != UNKNOWN:
-            message = (
-                f"Your address has {self._most} streams open: close one, or watch several boards by one WebSocket."
-            )
+    def check(self, address: str, more: int = 1) -> None:
+        """Raises Refused(RATE_LIMITED) when so many more are more than the address may have."""
+        if self._open[address] + more > self._most and address != UNKNOWN:
+            message = f"Your address has {self._open[address]} of {self._most} streams open: close one."
             raise Refused(Reason.RATE_LIMITED, message, retry_after_s=1)
 
-    def take(self, address: str) -> None:
-        """Counts a stream; `give_back` must follow."""
-        self._open[address] += 1
+    def take(self, address: str, count: int = 1) -> None:
+        """Counts streams; `give_back` must follow."""
+        self._open[address] += count
 
-    def give_back(self, address: str) -> None:
-        """Counts a stream no longer."""
-        self._open[address] -= 1
+    def give_back(self, address: str, count: int = 1) -> None:
+        """Counts streams no longer."""
+        self._open[address] -= count
         if not self._open[address]:
             del self._open[address]  # or an address a visitor stays here for good
 

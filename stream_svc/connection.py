@@ -63,6 +63,7 @@ class Connection(picows.WSListener):
         self._transport: picows.WSTransport | None = None
         self._assembler = Assembler()
         self._watchers: dict[Wish, _Watcher] = {}
+        self._places = 1  # that it takes of those of its address: one a board
         self._identity: Identity | None = None
         self._inbox: deque[bytes | None] = deque()
         self._reader: asyncio.Task[None] | None = None
@@ -167,7 +168,7 @@ class Connection(picows.WSListener):
     def _forget(self) -> None:
         if self in self._shared.connections:
             self._shared.connections.remove(self)
-            self._shared.addresses.give_back(self._address)
+            self._shared.addresses.give_back(self._address, self._places)
         if self._hung is not None:
             self._hung.cancel()
         if self._reader is not None:
@@ -229,10 +230,13 @@ class Connection(picows.WSListener):
         known, late = self._watchers, None
         watchers = {wish: known.get(wish) or self._watcher(wish) for wish in wishes}
         added = [watcher for wish, watcher in watchers.items() if wish not in known]
+        places = self._places
+        self._count(max(1, len(watchers)))
         try:
             for watcher in added:
                 late = await self._join(watcher) or late
         except BaseException:
+            self._count(places)
             for watcher in added:
                 self._shared.hub.leave(watcher)
             raise
@@ -243,6 +247,16 @@ class Connection(picows.WSListener):
         self.flush()
         if late is not None:
             self._refuse(late)
+
+    def _count(self, places: int) -> None:
+        """Takes so many places of the address's. Raises Refused(RATE_LIMITED) when there are not so many."""
+        if self not in self._shared.connections:  # it is over, and has none
+            return
+        addresses, more = self._shared.addresses, places - self._places
+        if more > 0:
+            addresses.check(self._address, more)
+        addresses.take(self._address, more)
+        self._places = places
 
     async def _join(self, watcher: Watcher) -> Refused | None:
         """Returns the refusal of a board that will be shown once it can be read."""

@@ -45,6 +45,7 @@ COMMANDS = {
     "rebuild": "scoreboard.cli.rebuild:rebuild",
     "pause": "scoreboard.cli.pause:pause",
     "resume": "scoreboard.cli.pause:resume",
+    "secrets": "scoreboard.cli.secrets:secrets",
 }
 
 
@@ -106,5 +107,7 @@ def main() -> None:
         print("Run it in a checkout after `make setup`.", file=sys.stderr)
         sys.exit(1)
     except Trouble as trouble:
-        print(trouble, file=sys.stderr)
+        from scoreboard.cli.plain import printable
+
+        print(printable(trouble), file=sys.stderr)  # it may hold a server's words
         sys.exit(1)

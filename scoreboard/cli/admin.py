@@ -18,7 +18,7 @@ from scoreboard.cli import password
 from scoreboard.cli.options import DEFAULT_DATA, AsJson, Data
 from scoreboard.cli.owner import check_here, open_postgres
 from scoreboard.cli.password import PasswordFile
-from scoreboard.cli.plain import print_json
+from scoreboard.cli.plain import print_json, printable
 from scoreboard.cli.who import IS_ID, find_player
 from scoreboard.local import accounts, state
 from scoreboard.local.trouble import Trouble
@@ -92,7 +92,7 @@ def create(
 def remove(name: Name, reason: Reason = "taken on the command line", data: Data = DEFAULT_DATA) -> None:
     """Take an account's role from it; it goes on as a player's, and operates nothing from now on."""
     player = asyncio.run(_set_role(data, name, None, reason))
-    print(f"{player.username} ({player.user_id}) is a player.")
+    print(f"{printable(player.username)} ({player.user_id}) is a player.")
 
 
 @admin.command("list")
@@ -103,7 +103,7 @@ def list_(as_json: AsJson = False, data: Data = DEFAULT_DATA) -> None:
         print_json({"accounts": [{"user_id": p.user_id, "username": p.username, "role": p.role} for p in staff]})
         return
     for player in staff:
-        print(f"{player.role:<9}  {player.username} ({player.user_id})")
+        print(f"{player.role:<9}  {printable(player.username)} ({player.user_id})")
     if not staff:
         typer.echo("No account has a role: scoreboard admin create NAME.", err=True)
 

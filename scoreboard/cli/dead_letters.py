@@ -14,7 +14,7 @@ from rich.table import Table
 from scoreboard.cli.ask import Reason, ask
 from scoreboard.cli.options import DEFAULT_DATA, AsJson, Data
 from scoreboard.cli.owner import open_postgres
-from scoreboard.cli.plain import at, print_json
+from scoreboard.cli.plain import at, print_json, printable
 from scoreboard.local.trouble import Trouble
 from scoreboard.v1 import admin_pb2
 
@@ -95,7 +95,7 @@ def show(
         return
     job = members.pop("job")
     for name, value in (members | {f"job.{key}": value for key, value in job.items()}).items():
-        print(f"{name:<16}  {value}")
+        print(f"{name:<16}  {printable(value)}")
 
 
 @dead_letters.command()

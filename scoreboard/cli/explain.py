@@ -13,7 +13,7 @@ from rich.table import Table
 
 from scoreboard.cli.options import DEFAULT_DATA, AsJson, Data
 from scoreboard.cli.owner import open_stores
-from scoreboard.cli.plain import at, ledger_line, print_json
+from scoreboard.cli.plain import at, ledger_line, print_json, printable
 from scoreboard.cli.who import User, find_player
 from scoreboard.local.trouble import Trouble
 
@@ -80,7 +80,7 @@ def _show(explained: Explanation) -> None:
 
 def _who(player: Player) -> str:
     return (
-        f"{player.username} ({player.user_id}), number {player.user_ref}: {player.state} {player.role}, "
+        f"{printable(player.username)} ({player.user_id}), number {player.user_ref}: {player.state} {player.role}, "
         f"score {player.score}, live sessions {player.sessions}, since {at(player.created_at)}"
     )
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scoreboard.cli.plain import printable
 from scoreboard.client import Snapshot
 
 LIT_S = 1.5  # how long a player's gain stays lit: long enough to be seen, short enough to be news
@@ -58,4 +59,4 @@ def print_board(snapshot: Snapshot, caption: str = "", me: str = "") -> None:
 
 def plain(username: str) -> Text:
     """Returns a name as it is: whatever a player calls himself is no markup and moves no cursor."""
-    return Text("".join(letter if letter.isprintable() else "�" for letter in username))
+    return Text(printable(username))

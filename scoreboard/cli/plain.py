@@ -26,6 +26,11 @@ def print_json(value: Any, **more: object) -> None:
     print(to_json(value, **more))
 
 
+def printable(text: object) -> str:
+    """Return what others wrote as a terminal may show it: no control character of it moves a cursor or sets a title."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in str(text))
+
+
 def at(instant: datetime | str) -> str:
     """Return an instant, or its RFC 3339, to the second and in UTC."""
     return (datetime.fromisoformat(instant) if isinstance(instant, str) else instant).strftime(SECONDS)

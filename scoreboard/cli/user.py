@@ -13,7 +13,7 @@ from rich.table import Table
 from scoreboard.cli.ask import Reason, ask
 from scoreboard.cli.options import DEFAULT_DATA, AsJson, Data
 from scoreboard.cli.owner import open_stores
-from scoreboard.cli.plain import at, print_json, row_line, to_json
+from scoreboard.cli.plain import at, print_json, printable, row_line, to_json
 from scoreboard.cli.who import User, find_player, find_user_id
 from scoreboard.local.files import write_private
 from scoreboard.local.trouble import Trouble
@@ -72,7 +72,7 @@ def rename(
     """Give a player another name."""
     request = admin_pb2.RenameUserRequest(user_id=_id(data, user), username=name, reason=reason)
     done = ask(data, lambda stub: stub.RenameUser, request)
-    _say(done, f"{done.user_id} is now called {done.username}.", as_json)
+    _say(done, f"{done.user_id} is now called {printable(done.username)}.", as_json)
 
 
 @user.command()
@@ -136,7 +136,7 @@ def _say(done: admin_pb2.AdminUser, sentence: str, as_json: bool) -> None:
 
 
 def _name(found: admin_pb2.AdminUser) -> str:
-    return f"{found.username} ({found.user_id})"
+    return f"{printable(found.username)} ({found.user_id})"
 
 
 async def _copy(data: Path, user: str) -> Copy:

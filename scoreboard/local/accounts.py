@@ -11,6 +11,8 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 OWNER = "scoreboard"
 SERVICES = ("auth_svc", "score_svc", "worker", "leaderboard_svc", "stream_svc", "admin_svc")
@@ -19,10 +21,12 @@ OPERATOR = "scoreboard-cli"  # the trusted client (role admin) by which the comm
 BROKER_ACCOUNTS = (OWNER, "auth_svc", "score_svc", "worker", "admin_svc")
 FULL_RIGHTS = {"configure": ".*", "write": ".*", "read": ".*"}
 
-# What any client needs: to log in, to look whether Redis was replaced (INFO's run_id), to load its scripts.
-_BASE = "+@connection -client|kill -client|pause +info +time +script|load +script|exists"
-_READ = f"{_BASE} +@read"
-_WRITE = f"{_READ} +@write +@transaction +evalsha -@dangerous +info"
+# What any client needs: to log in, to look whether Redis was replaced (INFO's run_id), to load its scripts. Rules count
+# from left to right, so what tells of others' keys and clients or stops the server (KEYS, CLIENT LIST, FLUSHALL, …) is
+# taken away last. SCAN and RANDOMKEY name any key, whosever it is; FUNCTION counts as writing, and is the server's.
+_LIMITS = "-@dangerous -function -scan -randomkey +info"
+_READ = f"+@connection +@read +time +script|load {_LIMITS}"
+_WRITE = f"+@connection +@read +@write +@transaction +evalsha +time +script|load {_LIMITS}"
 _VIEW = "%R~sb:b:* %R~sb:users %R~sb:refs"
 # For Redis a script may write to its keys, whatever it does. The second selector lets readers run scripts on the
 # view; what a script calls is checked by itself, and no selector of theirs has a command that writes.
@@ -104,3 +108,10 @@ def redis_url(account: str, password: str, port: int) -> str:
 def rabbitmq_url(account: str, password: str, port: int, vhost: str) -> str:
     """Return the URL of an account on a vhost whose name needs no quoting."""
     return f"amqp://{account}:{password}@127.0.0.1:{port}/{vhost}"
+
+
+def by_file(url: str, file: Path) -> str:
+    """Return the URL with its password in a file instead, which a service reads at each new connection."""
+    parts = urlsplit(url)
+    netloc = f"{parts.username}@{parts.hostname}:{parts.port}"
+    return parts._replace(netloc=netloc, query=urlencode({"password_file": str(file)})).geturl()

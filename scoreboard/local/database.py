@@ -16,7 +16,7 @@ ADMIN = 3  # clients.role
 
 
 def make_roles(superuser_url: str, passwords: Mapping[str, str]) -> None:
-    """Make each account's role, or give it its password again."""
+    """Make each account's role, or give it its password again; none of them comes into the server's own databases."""
     with psycopg.connect(superuser_url, autocommit=True) as connection:
         for account in ACCOUNTS:
             known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [account]).fetchone()
@@ -24,6 +24,8 @@ def make_roles(superuser_url: str, passwords: Mapping[str, str]) -> None:
             statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}")
             name, password = sql.Identifier(account), sql.Literal(passwords[account])
             connection.execute(statement.format(verb, name, password))
+        # By default anyone may connect to these, and make temporary tables there.
+        connection.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
 
 
 def make_database(superuser_url: str, name: str, template: str = "template0") -> None:

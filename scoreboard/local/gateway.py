@@ -18,6 +18,7 @@ from scoreboard.local.open_files import CONNECTIONS_MAX
 FOLDER = Path(__file__).parent.parent.parent / "envoy"
 SHIELD_FACTOR = 6  # looser than the exact window behind it, which counts retries as one
 LOGIN_BURST_MINUTES = 3
+RENEWALS_FACTOR = 50  # of the logins: players renew their tokens every ten minutes, many behind one address
 STREAM_BYTES = 64 * 1024  # that wait in the gateway for a slow reader
 TOKENS_MAX = 2**32 - 1  # Envoy's buckets; whoever asks for more wants no limit
 
@@ -122,6 +123,7 @@ def _rates(updates_per_minute: int, logins_per_minute: int) -> dict[str, object]
         ),
         "shield_tokens": min(SHIELD_FACTOR * updates_per_minute, TOKENS_MAX),
         "login_burst": min(LOGIN_BURST_MINUTES * logins_per_minute, TOKENS_MAX),
+        "renewals": min(RENEWALS_FACTOR * logins_per_minute, TOKENS_MAX),
         "logins_per_minute": min(logins_per_minute, TOKENS_MAX),
     }
 

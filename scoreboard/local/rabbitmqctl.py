@@ -1,4 +1,4 @@
-"""Asks the RabbitMQ of a mesh what only its own tool tells: alarms, queues, policies."""
+"""Asks and tells the RabbitMQ of a mesh what only its own tool can: alarms, queues, policies, definitions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ CURE = "See: scoreboard status, and DIR/logs/rabbitmq.log."
 
 async def ask(data: Path, *command: str) -> Any:
     """Return what `rabbitmqctl COMMAND` says as JSON. Raises Trouble when the node does not answer."""
+    return json.loads(await tell(data, "--formatter", "json", *command))
+
+
+async def tell(data: Path, *command: str) -> bytes:
+    """Return what `rabbitmqctl COMMAND` says. Raises Trouble when the node does not answer, or refuses."""
     environment = servers.rabbitmq_environment(data / "rabbitmq", state.require(data).ports)
-    argv = [str(PROGRAM), "--quiet", "--formatter", "json", *command]
+    argv = [str(PROGRAM), "--quiet", *command]
     try:
         process = await asyncio.create_subprocess_exec(
             *argv, env=os.environ | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -36,7 +41,7 @@ async def ask(data: Path, *command: str) -> Any:
             await process.wait()
     if process.returncode:
         raise Trouble(f"RabbitMQ does not answer: {_first_line(err)}", CURE)
-    return json.loads(out)
+    return out
 
 
 def _first_line(text: bytes) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scoreboard.local.accounts import ACCOUNTS, BROKER_ACCOUNTS
+from scoreboard.local.accounts import ACCOUNTS, BROKER_ACCOUNTS, SERVICES
 from scoreboard.local.files import write_private
 from scoreboard.local.postgres import SUPERUSER
 from scoreboard.local.trouble import Trouble
@@ -33,6 +33,28 @@ class Secrets:
     rabbitmq: dict[str, str]
     erlang_cookie: str
     operator: str
+
+
+def password_file(data: Path, server: str, account: str) -> Path:
+    """Return where a service finds its password of a server: `postgres`, `redis` or `rabbitmq`."""
+    return data / "passwords" / f"{account}.{server}"
+
+
+def hand_out(data: Path, server: str, *passwords: Mapping[str, str]) -> None:
+    """Write the services' passwords of a server where they find them; several, while they are replaced: newest first.
+
+    Raises OSError.
+    """
+    (data / "passwords").mkdir(mode=0o700, exist_ok=True)
+    for account in SERVICES:
+        lines = [known[account] for known in passwords if account in known]
+        if lines:
+            write_private(password_file(data, server, account), "\n".join(lines) + "\n")
+
+
+def keep(data: Path, server: str, passwords: Mapping[str, str]) -> None:
+    """Write other passwords of a server to the mesh's secrets. Raises OSError."""
+    _write(data / "secrets.json", {**asdict(load(data)), server: dict(passwords)})
 
 
 def load(data: Path) -> Secrets:
@@ -76,9 +98,9 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 
 def _make() -> dict[str, Any]:
     return {
-        "postgres": _passwords((SUPERUSER, *ACCOUNTS)),
-        "redis": _passwords(ACCOUNTS),
-        "rabbitmq": _passwords(BROKER_ACCOUNTS),
+        "postgres": new_passwords((SUPERUSER, *ACCOUNTS)),
+        "redis": new_passwords(ACCOUNTS),
+        "rabbitmq": new_passwords(BROKER_ACCOUNTS),
         "erlang_cookie": secrets.token_hex(24),
         "operator": secrets.token_urlsafe(OPERATOR_SECRET_BYTES),
     }
@@ -87,18 +109,27 @@ def _make() -> dict[str, Any]:
 def _completed(known: dict[str, Any]) -> dict[str, Any]:
     """Return what a data folder keeps, with what an older version had no need of."""
     # Never the superuser's password: that one is set when Postgres' folder is made, and by nothing else.
-    made = {"postgres": _passwords(ACCOUNTS), "redis": _passwords(ACCOUNTS), "rabbitmq": _passwords(BROKER_ACCOUNTS)}
+    made = {
+        "postgres": new_passwords(ACCOUNTS),
+        "redis": new_passwords(ACCOUNTS),
+        "rabbitmq": new_passwords(BROKER_ACCOUNTS),
+    }
     return {
         "operator": secrets.token_urlsafe(OPERATOR_SECRET_BYTES),
         **known,
-        **{server: {**passwords, **known[server]} for server, passwords in made.items()},
+        **{server: {**fresh, **known[server]} for server, fresh in made.items()},
     }
 
 
-def _passwords(accounts: tuple[str, ...]) -> dict[str, str]:
+def new_passwords(accounts: tuple[str, ...]) -> dict[str, str]:
+    """Return a new password for each account."""
     return {account: secrets.token_urlsafe(24) for account in accounts}
 
 
+def new_master_key() -> str:
+    """Return a master key as its file has it."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).rstrip(b"=").decode()
+
+
 def _make_master_keys() -> dict[str, Any]:
-    key = base64.urlsafe_b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).rstrip(b"=").decode()
-    return {"current": 1, "keys": {"1": key}}
+    return {"current": 1, "keys": {"1": new_master_key()}}

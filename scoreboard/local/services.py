@@ -13,7 +13,7 @@ from pathlib import Path
 import scoreboard
 from scoreboard.local import accounts, probe, seal_key
 from scoreboard.local.program import Program
-from scoreboard.local.secrets import Secrets
+from scoreboard.local.secrets import Secrets, password_file
 from scoreboard.local.state import DATABASE, VHOST
 from scoreboard.local.trouble import Trouble
 
@@ -54,18 +54,23 @@ class Wiring:
         """The account's way to the database."""
         password = self.secrets.postgres[account]
         url = accounts.postgres_url(account, password, self.ports["postgres"], DATABASE)
-        return {"SCOREBOARD_POSTGRES_URL": url}
+        return {"SCOREBOARD_POSTGRES_URL": self._shown("postgres", account, url)}
 
     def redis(self, account: str) -> dict[str, str]:
         """The account's way to Redis."""
         password = self.secrets.redis[account]
-        return {"SCOREBOARD_REDIS_URL": accounts.redis_url(account, password, self.ports["redis"])}
+        url = accounts.redis_url(account, password, self.ports["redis"])
+        return {"SCOREBOARD_REDIS_URL": self._shown("redis", account, url)}
 
     def rabbitmq(self, account: str) -> dict[str, str]:
         """The account's way to RabbitMQ."""
         password = self.secrets.rabbitmq[account]
         url = accounts.rabbitmq_url(account, password, self.ports["rabbitmq"], VHOST)
-        return {"SCOREBOARD_RABBITMQ_URL": url}
+        return {"SCOREBOARD_RABBITMQ_URL": self._shown("rabbitmq", account, url)}
+
+    def _shown(self, server: str, account: str, url: str) -> str:
+        # A service's password is in a file that it reads again; the owner connects anew for each thing it does.
+        return accounts.by_file(url, password_file(self.data, server, account)) if account in accounts.SERVICES else url
 
     def tokens(self) -> dict[str, str]:
         """What verifying an access token takes."""

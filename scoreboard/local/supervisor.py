@@ -77,6 +77,8 @@ class Supervisor:
         self._state = MeshState(Process.of("up", os.getpid(), 0), "starting", url, self._ports.numbers)
         self._write()
         kept = secrets.load(self._data)
+        for server in ("postgres", "redis", "rabbitmq"):
+            secrets.hand_out(self._data, server, getattr(kept, server))
         master_keys = secrets.master_keys_file(self._data)
         wiring = Wiring(self._ports.numbers, kept, url, master_keys, self._options.limits, self._data)
         seal_key.make(self._data)

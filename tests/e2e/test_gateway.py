@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from auth_svc.service import ANSWER_BUDGET_S
 from mesh.reasons import PHRASES, Reason
+from scoreboard.local.gateway import RENEWALS_FACTOR
 from scoreboard.v1 import (
     auth_pb2,
     auth_pb2_grpc,
@@ -192,6 +193,27 @@ async def test_logins_registrations_and_guests_share_an_addresss_shield(guarded:
     assert details_of(details_bytes(error))[1] == 60 // LOGINS_PER_MINUTE, "RetryInfo: when the next goes through"
     forged = await guarded.http.post("/api/auth/login", json=login, headers={"x-forwarded-for": "203.0.113.9"})
     check_body(forged, 429, "RATE_LIMITED")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/auth/refresh", {"json": {"refresh_token": "made-up"}}),
+        ("/oauth2/token", {"data": {"grant_type": "refresh_token", "refresh_token": "made-up"}}),
+    ],
+    ids=["refresh", "token endpoint"],
+)
+async def test_made_up_refresh_tokens_of_an_address_are_bounded(
+    guarded: Gateway, path: str, body: dict[str, Any]
+) -> None:
+    most = RENEWALS_FACTOR * LOGINS_PER_MINUTE
+    elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+    async with httpx.AsyncClient(base_url=guarded.url, transport=elsewhere) as attacker:
+        tries = [(await attacker.post(path, **body)).status_code for _ in range(most + 10)]
+        assert 429 not in tries[:most]
+        assert tries[-1] == 429
+        check_body(await attacker.post(path, **body), 429, "RATE_LIMITED")
+    assert (await guarded.http.post(path, **body)).status_code != 429, "another address is another bucket"
 
 
 OWN_ACCOUNT = [("PATCH", "/api/auth/profile"), ("POST", "/api/auth/delete")]

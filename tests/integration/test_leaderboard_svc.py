@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -133,6 +134,18 @@ async def test_boards_are_listed_with_their_current_period(world: World) -> None
     ]
     daily = answer.boards[1].periods[0]
     assert (daily.starts_at, daily.closed) == (f"{daily.label}T00:00:00Z", False)
+
+
+async def test_many_who_list_the_boards_at_once_cost_postgres_one_read(world: World) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'board_periods'::regclass AND NOT granted"
+    async with world.pool.acquire() as holder, holder.transaction():
+        await holder.execute("LOCK TABLE board_periods IN ACCESS EXCLUSIVE MODE")
+        calls = [asyncio.ensure_future(world.boards.ListBoards(pb.ListBoardsRequest())) for _ in range(50)]
+        await eventually(lambda: world.pool.fetchval(waiting), what="a read that waits")
+        await world.boards.GetLeaderboard(pb.GetLeaderboardRequest())  # behind them, so that all are there
+        assert await world.pool.fetchval(waiting) == 1
+    answers = await asyncio.gather(*calls)
+    assert {len(answer.boards) for answer in answers} == {3}
 
 
 async def test_the_same_version_has_the_same_etag_and_is_not_sent_again(world: World) -> None:

@@ -63,6 +63,11 @@ REFUSED = [
     ("auth_svc", "UPDATE users SET score = 1"),
     ("auth_svc", "UPDATE board_entries SET score = 1"),
     ("auth_svc", "INSERT INTO users (user_id, username, score) VALUES ('x', 'x', 1)"),
+    ("auth_svc", "INSERT INTO users (user_id, username, role) VALUES ('x', 'x', 3)"),
+    ("auth_svc", "UPDATE sessions SET expires_at = 'infinity'"),
+    ("auth_svc", "UPDATE refresh_tokens SET expires_at = 'infinity'"),
+    ("auth_svc", "UPDATE jwt_keys SET public_jwk = '{}'"),
+    ("auth_svc", "DELETE FROM refresh_tokens"),
 ]
 
 ALLOWED = [

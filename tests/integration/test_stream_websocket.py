@@ -173,6 +173,30 @@ async def test_past_the_bound_on_watchers_newcomers_are_refused(streams: Streams
             await three.next()
 
 
+async def test_each_board_of_a_websocket_counts_for_its_address(streams: Streams) -> None:
+    boards = [{"board": name} for name in ("all", "daily", "weekly")]
+    theirs, others = ({"x-forwarded-for": f"203.0.113.{n}"} for n in (1, 2))
+    async with streams.another(stream_per_address_max=4) as small:
+        async with small.socket(additional_headers=theirs) as one, small.socket(additional_headers=theirs) as two:
+            await one.next()
+            await two.next()
+            await one.say(watch=boards)
+            await one.next()
+            await two.say(watch=boards[1:])
+            assert (await two.refusal())["reason"] == "RATE_LIMITED"
+            with pytest.raises(websockets.InvalidStatus):
+                await websockets.connect(small.url, additional_headers=theirs)
+            async with small.socket(additional_headers=others) as other:
+                await other.say(watch=boards)
+                await other.next()
+            await one.say(watch=boards[:2])
+            await two.say(watch=boards[1:])
+            assert (await two.next())["board"] in ("daily", "weekly")
+        async with small.socket(additional_headers=theirs) as three:
+            await three.say(watch=boards)
+            assert await three.next()
+
+
 @pytest.mark.promise(row=33)
 async def test_a_client_that_stops_reading_is_cut_off_and_harms_nobody(streams: Streams) -> None:
     async with streams.another(stream_write_timeout_s=2) as strict:

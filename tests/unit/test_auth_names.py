@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth_svc.password import check_password
+from auth_svc.password import COMMON, check_new_password, check_password
 from board.username import check_username
 from mesh.reasons import Reason
 from mesh.refusal import Refused
@@ -64,3 +64,18 @@ def test_any_text_is_a_good_password_or_refused_by_field(text: str) -> None:
 
 def test_a_password_is_the_same_composed_or_not() -> None:
     assert check_password("pässword") == check_password("pa\u0308ssword")
+
+
+@pytest.mark.parametrize(
+    "text", ["password", "PassWord123", "qwertyuiop", "11111111", "Scoreboard", "Ada Lovelace", "ada  lovelace"]
+)
+def test_a_new_password_is_not_what_everybody_tries_first(text: str) -> None:
+    refused = refusal_of(lambda text: check_new_password(text, "Ada Lovelace", "new_password"), text)
+    assert refused is not None
+    assert (refused.reason, refused.metadata) == (Reason.INVALID_ARGUMENT, {"field": "new_password"})
+    assert check_password(text), "one that was set before stays good"
+
+
+def test_the_list_of_common_passwords_is_long_enough() -> None:
+    assert len([word for word in COMMON if len(word) >= 8]) > 3_000  # ASVS 5.0, 6.2.4
+    assert check_new_password("correct horse battery", "") == b"correct horse battery"

@@ -59,3 +59,47 @@ def test_a_wrong_one_is_named_with_what_it_must_be(
     assert said.startswith(name)
     assert words in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "amqp://score_svc:se/cret@127.0.0.1:5672/scoreboard",
+        "amqp://score_svc:se?cret@127.0.0.1:5672/scoreboard",
+        "amqp://score_svc:se#cret@127.0.0.1:5672/scoreboard",
+        "amqp://score_svc:se[cret@127.0.0.1:5672/scoreboard",
+        "amqp://score_svc:secret",
+        "http://score_svc:secret@127.0.0.1:5672/scoreboard",
+        "secret",
+        "",
+    ],
+)
+@pytest.mark.parametrize("name", ["POSTGRES", "REDIS", "RABBITMQ"])
+def test_an_url_with_a_password_is_refused_without_a_part_of_it(
+    given: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    scheme = {"POSTGRES": "postgresql", "REDIS": "redis", "RABBITMQ": "amqp"}[name]
+    given.setenv(f"SCOREBOARD_{name}_URL", value.replace("amqp://", f"{scheme}://"))
+    with pytest.raises(SystemExit, match="2"):
+        load(AuthSettings)
+    said = capsys.readouterr().err
+    assert said.startswith(f"SCOREBOARD_{name}_URL: ")
+    assert "each part percent-encoded" in said
+    assert "cret" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (
+            "POSTGRES",
+            "postgresql://auth_svc:a%2Fb@one:5432,two:5432/scoreboard?sslmode=verify-full&sslrootcert=/ca.pem",
+        ),
+        ("POSTGRES", "postgres://auth_svc@[::1]:5432/scoreboard"),
+        ("REDIS", "rediss://auth_svc:a%40b@redis:6379/0?ssl_ca_certs=/ca.pem"),
+        ("RABBITMQ", "amqps://auth_svc:a%3Fb@rabbitmq/scoreboard?cacertfile=/ca.pem"),
+    ],
+)
+def test_urls_of_all_forms_that_drivers_know_are_taken(given: pytest.MonkeyPatch, name: str, value: str) -> None:
+    given.setenv(f"SCOREBOARD_{name}_URL", value)
+    assert getattr(load(AuthSettings), f"{name.lower()}_url") == value

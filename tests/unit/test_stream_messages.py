@@ -165,7 +165,7 @@ def test_an_address_has_so_many_streams_and_no_more() -> None:
     addresses = Addresses(2)
     addresses.take("203.0.113.1")
     with addresses.counting("203.0.113.1"):
-        with pytest.raises(Refused, match="Your address has 2 streams open") as refused:
+        with pytest.raises(Refused, match="Your address has 2 of 2 streams open") as refused:
             addresses.check("203.0.113.1")
         assert refused.value.reason is Reason.RATE_LIMITED
         addresses.check("203.0.113.2")
@@ -175,3 +175,6 @@ def test_an_address_has_so_many_streams_and_no_more() -> None:
     addresses.check(UNKNOWN)
     addresses.give_back("203.0.113.1")
     assert "203.0.113.1" not in addresses._open
+    addresses.check("203.0.113.1", 2)
+    with pytest.raises(Refused, match="has 0 of 2"):
+        addresses.check("203.0.113.1", 3)
