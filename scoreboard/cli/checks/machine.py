@@ -14,6 +14,7 @@ OFFSET_MAX_S = 1.0
 #: Files under DIR that hold passwords or keys; those of servers come with their first start.
 SECRET_FILES = (
     "secrets.json",
+    "passwords/*",
     "master-keys.json",
     "audit/key.pem",
     "mesh.json",
@@ -40,7 +41,7 @@ def disk(free_bytes: int) -> Finding:
 
 def secret_files(data: Path) -> Finding:
     """Looks at who may read the files with passwords and keys."""
-    there = [path for name in SECRET_FILES if (path := data / name).exists()]
+    there = [path for name in SECRET_FILES for path in sorted(data.glob(name))]
     open_ones = [path for path in there if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if not open_ones:
         return ok("secret files", f"{len(there)} files, read by their owner alone")
