@@ -56,7 +56,7 @@ def test_every_row_names_a_test_that_shows_it(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_that_a_page_names_is_there(page: str) -> None:
     named = {
-        path for path in CODE.findall(text_of(page)) if path.split("/")[0] not in ("unit", "integration", "e2e", "web")
+        path for path in CODE.findall(text_of(page)) if path.split("/")[0] not in ("unit", "integration", "e2e", "k8s", "web")
     }
     assert [path for path in sorted(named) if not (TREE / path).exists()] == []
 

@@ -8,7 +8,7 @@ GRANT UPDATE (used_at) ON refresh_tokens TO auth_svc;
 GRANT UPDATE (private_key, retire_at) ON jwt_keys TO auth_svc;
 
 -- It adds players, and gives nobody a role. A right less would stop the version before, which names the column.
-CREATE FUNCTION only_the_owner_gives_roles() RETURNS trigger
+CREATE OR REPLACE FUNCTION only_the_owner_gives_roles() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -20,5 +20,5 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION only_the_owner_gives_roles() FROM PUBLIC;
-CREATE TRIGGER users_role BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.role <> 0)
+CREATE OR REPLACE TRIGGER users_role BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.role <> 0)
   EXECUTE FUNCTION only_the_owner_gives_roles();
