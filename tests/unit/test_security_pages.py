@@ -13,6 +13,7 @@ TREE = Path(__file__).resolve().parents[2]
 PAGES = ("SECURITY.md", "docs/security.md", "docs/security-standards.md")
 TEST = re.compile(r"`([a-z0-9_/]+\.py)::(test_\w+)`")
 CODE = re.compile(r"`((?:[a-z0-9_]+/)+[\w.]*)`")
+FOLDERS = ("unit", "integration", "e2e", "k8s", "web")  # of tests/
 PROVEN = "shown by"  # the last column of tables whose rows need a test
 
 
@@ -55,9 +56,7 @@ def test_every_row_names_a_test_that_shows_it(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_that_a_page_names_is_there(page: str) -> None:
-    named = {
-        path for path in CODE.findall(text_of(page)) if path.split("/")[0] not in ("unit", "integration", "e2e", "k8s", "web")
-    }
+    named = {path for path in CODE.findall(text_of(page)) if path.split("/")[0] not in FOLDERS}
     assert [path for path in sorted(named) if not (TREE / path).exists()] == []
 
 
