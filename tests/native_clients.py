@@ -14,8 +14,8 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,20 +132,10 @@ async def run(language: Language, command: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def points(servers_folder: Path) -> Path:
-    """Where the mesh looks for armed points."""
-    folder = servers_folder / "points"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture(scope="session")
-async def mesh(servers_folder: Path, points: Path) -> AsyncIterator[Mesh]:
+async def mesh(servers_folder: Path) -> AsyncIterator[Mesh]:
     """A whole mesh; each test brings a player of its own."""
     own = new_mesh(servers_folder / "mesh")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("SCOREBOARD_TEST_POINTS", str(points))
-        await own.up("--logins-per-minute", "1000")
+    await own.up("--logins-per-minute", "1000")
     try:
         yield own
     finally:
@@ -198,10 +188,35 @@ async def assert_has(mesh: Mesh, user_id: str, name: str, points: int) -> None:
     assert verified.code == 0, verified.out + verified.err
 
 
-def signal_all(pids: list[int], number: signal.Signals) -> None:
-    """Sends a signal to processes."""
-    for pid in pids:
-        os.kill(pid, number)
+@contextmanager
+def no_work(mesh: Mesh) -> Iterator[None]:
+    """The workers stand still: what is accepted meanwhile is PENDING."""
+    workers = [pid for name in worker_names() if (pid := mesh.pid(name)) is not None]
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def read_to_repeat(coming: AsyncGenerator[Line, None], *, pending: bool) -> list[Line]:
+    """Returns the lines up to a try that is made again, because the update pends or because an answer is lost."""
+    lines: list[Line] = []
+    async for line in coming:
+        lines.append(line)
+        if line["step"] == "repeat" and (line["message"] == "PENDING") is pending:
+            return lines
+    raise AssertionError(lines)
+
+
+async def assert_counted_once(mesh: Mesh, name: str, lines: list[Line]) -> None:
+    """Fails unless the play went on to its end as one does without repeats."""
+    said = {line["step"]: line for line in lines if line["step"] != "repeat"}
+    assert list(said) == STEPS
+    assert said["score"]["new_score"] == said["again"]["new_score"] == 50
+    await assert_has(mesh, said["register"]["user_id"], name, 50)
 
 
 def test_some_client_can_be_built_here() -> None:
@@ -240,36 +255,27 @@ async def test_a_refusal_is_an_answer(language: Language, mesh: Mesh, name: str)
     assert [line["step"] for line in lines] == ["register", "boards", "nonce"]
 
 
-async def test_a_service_that_dies_before_it_answers(language: Language, mesh: Mesh, name: str, points: Path) -> None:
-    armed = points / "score_svc.after_confirm"
-    armed.write_text("SIGKILL")
-    lines = [line async for line in playing(language, mesh.port, name)]
-    assert not armed.exists()
-    assert [line["step"] for line in lines if line["step"] != "repeat"] == STEPS
-    said = {line["step"]: line for line in lines}
-    assert "repeat" in said
-    assert said["score"]["new_score"] == said["again"]["new_score"] == 50
-    await assert_has(mesh, said["register"]["user_id"], name, 50)
+async def test_a_service_that_dies_before_it_answers(language: Language, mesh: Mesh, name: str) -> None:
+    score_svc = mesh.pid("score_svc")
+    assert score_svc is not None
+    async with aclosing(playing(language, mesh.port, name)) as coming:
+        with no_work(mesh):
+            lines = await read_to_repeat(coming, pending=True)
+            os.kill(score_svc, signal.SIGKILL)
+            lines += await read_to_repeat(coming, pending=False)
+        lines += [line async for line in coming]
+    await assert_counted_once(mesh, name, lines)
 
 
-async def test_an_update_that_pends_and_then_loses_its_answer(language: Language, mesh: Mesh, name: str) -> None:
-    workers = [pid for worker in worker_names() if (pid := mesh.pid(worker)) is not None]
-    lines: list[Line] = []
+async def test_an_answer_that_the_network_lost(language: Language, mesh: Mesh, name: str) -> None:
     async with (
         gate_to(mesh.port) as gate,
         aclosing(playing(language, gate.port, name)) as coming,
         Client(mesh.url) as anyone,
     ):
-        signal_all(workers, signal.SIGSTOP)
-        try:
-            async for line in coming:
-                lines.append(line)
-                if line["step"] == "repeat":
-                    break
+        with no_work(mesh):
+            lines = await read_to_repeat(coming, pending=True)
             gate.freeze(Direction.BACK)
-        finally:
-            signal_all(workers, signal.SIGCONT)
-        assert lines[-1]["message"] == "PENDING"
         user_id = lines[0]["user_id"]
 
         async def counts() -> bool:
@@ -279,14 +285,8 @@ async def test_an_update_that_pends_and_then_loses_its_answer(language: Language
                 return False
 
         await eventually(counts, 30, "the points")
-        async for line in coming:
-            lines.append(line)
-            if line["step"] == "repeat" and line["message"] != "PENDING":
-                break  # it has waited in vain for the answer
+        lines += await read_to_repeat(coming, pending=False)  # it has waited in vain
         gate.cut()
         await gate.heal()
         lines += [line async for line in coming]
-    said = {line["step"]: line for line in lines}
-    assert [step for step in said if step != "repeat"] == STEPS
-    assert said["score"]["new_score"] == said["again"]["new_score"] == 50
-    await assert_has(mesh, user_id, name, 50)
+    await assert_counted_once(mesh, name, lines)
