@@ -14,8 +14,8 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 TIMEOUT_S = 4.0  # below HEALTHCHECK's own
-#: Not SCOREBOARD_SCORE_GATEWAY_PORT, nor SCOREBOARD_AUTH_HTTP_PORT. By text: mesh.settings takes longer to import.
-PORT_OF_SERVICE = re.compile(r"SCOREBOARD_[A-Z]+_PORT")
+#: Not SCOREBOARD_SCORE_GATEWAY_PORT, nor the one of metrics. By text: mesh.settings takes longer to import.
+PORT_OF_SERVICE = re.compile(r"SCOREBOARD_(?!OPS_)[A-Z]+_PORT")
 
 
 def is_alive(port: int) -> bool:

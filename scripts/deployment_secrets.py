@@ -14,6 +14,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
 from scoreboard.local import accounts
 from scoreboard.local.postgres import SUPERUSER
 from scoreboard.local.secrets import MASTER_KEY_BYTES, OPERATOR_SECRET_BYTES
@@ -32,6 +35,7 @@ def make_store() -> Secrets:
         made.setdefault(account, {})["rabbitmq"] = _password()
     key = base64.urlsafe_b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).rstrip(b"=").decode()
     made["master-keys"] = {"json": json.dumps({"current": 1, "keys": {"1": key}})}
+    made["audit-key"] = _audit_key()
     made["operator-client"] = {"secret": secrets.token_urlsafe(OPERATOR_SECRET_BYTES)}
     return {f"scoreboard/{name}": values for name, values in made.items()}
 
@@ -52,6 +56,7 @@ def make() -> Secrets:
         "rabbitmq-definitions": {"definitions.json": json.dumps(accounts.mesh_definitions(rabbitmq, VHOST), indent=2)},
         "master-keys": {"master-keys.json": store["master-keys"]["json"]},
         "operator-client": store["operator-client"],
+        "audit-key": {f"{name}.pem": pem for name, pem in store["audit-key"].items()},
     }
     return made | {secret_of(account): _urls(account, store[account]) for account in accounts.ACCOUNTS}
 
@@ -69,6 +74,13 @@ def _urls(account: str, passwords: Mapping[str, str]) -> dict[str, str]:
     if "rabbitmq" in passwords and account != accounts.OWNER:  # no process of the owner's speaks to RabbitMQ
         urls["SCOREBOARD_RABBITMQ_URL"] = f"amqp://{account}:{passwords['rabbitmq']}@rabbitmq:5672/{VHOST}"
     return urls
+
+
+def _audit_key() -> dict[str, str]:
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return {"key": private.decode(), "public": public.decode()}
 
 
 def _password() -> str:

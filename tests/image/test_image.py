@@ -54,6 +54,17 @@ async def test_the_nightly_comparison_finds_no_difference(mesh: dict[str, Runnin
     assert said["applied"] >= 1
 
 
+async def test_the_ledger_is_as_it_was_sealed(mesh: dict[str, Running], kubelet: Kubelet) -> None:
+    await _score("rosa")
+
+    async def is_sealed() -> bool:
+        said = json.loads(await kubelet.run_to_end("audit"))
+        assert said["ok"]
+        return bool(said["rows"])
+
+    await eventually(is_sealed, timeout_s=60, what="a seal")
+
+
 async def test_a_second_migration_changes_nothing(mesh: dict[str, Running], kubelet: Kubelet) -> None:
     assert "newest schema" in await kubelet.run_to_end("migrate")
 

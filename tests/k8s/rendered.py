@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,3 +116,14 @@ def _external(overlay: str) -> list[Doc]:
 def external_secrets(overlay: str) -> dict[str, Doc]:
     """Return what the secret store is asked for, by the name of the Secret."""
     return {doc["metadata"]["name"]: doc["spec"] for doc in _external(overlay)}
+
+
+def secret_values(overlay: str) -> dict[str, dict[str, str]]:
+    """Return what each Secret may hold: `dev`'s as the script makes them, others' with words in place of passwords."""
+    if overlay == "dev":
+        return deployment_secrets.make()
+    templates = {name: spec["target"]["template"]["data"] for name, spec in external_secrets(overlay).items()}
+    return {
+        name: {key: re.sub(r"\{\{.*?\}\}", "password", text) for key, text in values.items()}
+        for name, values in templates.items()
+    }

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from scoreboard.local import accounts
-from scripts import cluster, deployment_secrets
-from tests.k8s.rendered import NAME, OVERLAYS, PRODUCTION, Doc, docs, external_secrets, of_kind, pods
+from scripts import cluster
+from tests.k8s.rendered import NAME, OVERLAYS, PRODUCTION, Doc, docs, of_kind, pods, secret_values
 
 ANY = "anyone"
 Edge = tuple[str, str, int]
@@ -25,6 +25,8 @@ def _pods_of(accounts_of: tuple[str, ...]) -> set[str]:
 
 
 TOOLS = {"verify", "operator"}  # which come as the owner
+OPS = {name: 8131 + number for number, name in enumerate(("auth-svc", "score-svc", "leaderboard-svc", "stream-svc"))}
+OPS |= {"admin-svc": 8135, "worker": 8136}  # of /metrics
 #: The design's: the gateway to what players call, everyone to the servers that it has an account on, and to the keys.
 DESIGN: set[Edge] = {
     (ANY, "envoy", 8080),
@@ -36,8 +38,9 @@ DESIGN: set[Edge] = {
     ("envoy", "stream-svc", 8124),
     ("envoy", "page", 8107),
     ("operator", "admin-svc", 8105),
+    *(("namespace monitoring", name, port) for name, port in OPS.items()),
     *_clients("auth-svc", 8121, {"score-svc", "stream-svc", "admin-svc", "operator"}),
-    *_clients("postgres", 5432, _pods_of(accounts.SERVICES) | TOOLS | {"migrate"}),
+    *_clients("postgres", 5432, _pods_of(accounts.SERVICES) | TOOLS | {"migrate", "audit"}),
     *_clients("redis", 6379, _pods_of(accounts.SERVICES) | TOOLS),
 }
 BROKER_CLIENTS = _pods_of(accounts.BROKER_ACCOUNTS)
@@ -167,7 +170,7 @@ def _named_by_gateway(overlay: str) -> Iterator[Edge]:
 
 
 def _named_by_settings(overlay: str) -> Iterator[Edge]:
-    secrets = _secret_values(overlay)
+    secrets = secret_values(overlay)
     for one in pods(overlay):
         sources = [ref["secretRef"]["name"] for ref in one.container.get("envFrom", [])]
         texts = [given["value"] for given in one.variables.values() if "value" in given]
@@ -178,12 +181,6 @@ def _named_by_settings(overlay: str) -> Iterator[Edge]:
                 assert url.port is not None
                 # CloudNativePG's Service of the primary, which is a pod of the cluster's.
                 yield one.labels[NAME], str(url.hostname).removesuffix("-rw"), url.port
-
-
-def _secret_values(overlay: str) -> dict[str, dict[str, str]]:
-    if overlay == "dev":
-        return deployment_secrets.make()
-    return {name: spec["target"]["template"]["data"] for name, spec in external_secrets(overlay).items()}
 
 
 def test_a_policy_is_for_each_pod() -> None:

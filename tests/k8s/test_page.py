@@ -12,7 +12,7 @@ from tests.k8s.rendered import OVERLAYS, docs, of_kind
 PAGE = (TREE / "docs" / "kubernetes.md").read_text()
 COMMANDS = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
 KINDS = {"job": "Job", "deployment": "Deployment", "service": "Service", "cronjob": "CronJob", "cluster": "Cluster"}
-MADE_THERE = {("job", "verify-now")}
+MADE_THERE = {("job", "verify-now"), ("job", "audit-now")}
 
 
 def test_every_folder_that_is_named_is_there() -> None:

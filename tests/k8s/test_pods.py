@@ -10,7 +10,7 @@ import yaml
 from mesh.settings import ServiceSettings
 from scoreboard.local import drain
 from tests.k8s.release import VERSION
-from tests.k8s.rendered import NAME, OVERLAYS, Pod, of_kind, pod, pods, secret_keys
+from tests.k8s.rendered import NAME, OVERLAYS, Pod, of_kind, pod, pods, secret_keys, secret_values
 from tests.k8s.rendered import docs as rendered_docs
 from tests.unit.test_wiring import SETTINGS
 
@@ -149,8 +149,9 @@ def test_the_settings_are_ones_that_the_service_takes(overlay: str, name: str, m
         else:
             source = given["valueFrom"]["configMapKeyRef"]
             monkeypatch.setenv(variable, values[source["name"]]["data"][source["key"]])
-    for url in ("POSTGRES", "REDIS", "RABBITMQ"):
-        monkeypatch.setenv(f"SCOREBOARD_{url}_URL", "secret")
+    for source in one.container["envFrom"]:
+        for variable, text in secret_values(overlay)[source["secretRef"]["name"]].items():
+            monkeypatch.setenv(variable, text)
     settings: Any = SERVICE_PODS[name]()
     assert settings.host == "0.0.0.0"
     ports = {
