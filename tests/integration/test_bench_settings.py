@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import quote_plus
 from urllib.request import urlopen
 
 import asyncpg
@@ -184,6 +185,7 @@ def _flat(name: str, value: object) -> Settings:
 def _own(data: Path, ports: Mapping[str, int]) -> re.Pattern[str]:
     """Matches what no two meshes share: the folder, the secrets, the ports."""
     secrets = _flat("", json.loads((data / "secrets.json").read_text())).values()
-    words = sorted((str(data), *filter(None, secrets)), key=len, reverse=True)
+    # In an URL the folder is quoted: there it leads to a service's password.
+    words = sorted((str(data), quote_plus(str(data)), *filter(None, secrets)), key=len, reverse=True)
     numbers = "|".join(str(port) for port in ports.values())
     return re.compile("|".join([*map(re.escape, words), rf"\b({numbers})\b"]))
