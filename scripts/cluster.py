@@ -1,5 +1,5 @@
-"""Writes the files of k8s/ that are made from others: nginx.conf, Redis' accounts, and each overlay's envoy.yaml by the
-renderer of the local mesh.
+"""Writes the files of k8s/ that are made from others: nginx.conf, Redis' accounts, the alerts, and each overlay's
+envoy.yaml by the renderer of the local mesh.
 
 `make cluster` after a change of what they are made from, of an overlay's settings.env too. The gateway of an overlay
 with edge-tls.yaml ends TLS itself.
@@ -104,11 +104,25 @@ spec:
 """
 
 
+def alerts_yaml() -> str:
+    """Wrap the rules of monitoring/rules, word for word, in the objects that Prometheus' operator takes."""
+    rules = sorted((TREE / "monitoring" / "rules").glob("*.yml"))
+    return "---\n".join(_prometheus_rule(file.stem, file.read_text()) for file in rules)
+
+
+def _prometheus_rule(name: str, text: str) -> str:
+    head = "# Written by make cluster, from monitoring/rules.\n"
+    head += "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n"
+    body = "".join(f"  {line}\n" if line else "\n" for line in text.splitlines())
+    return f"{head}metadata: {{name: {name}}}\nspec:\n{body}"
+
+
 def files() -> dict[Path, str]:
     """Return what is to stand where."""
     made = {overlay / "envoy.yaml": envoy_yaml(overlay) for overlay in overlays()}
-    users = K8S / "overlays" / "prod" / "redis-users.yaml"
-    return {K8S / "base" / "nginx.conf": nginx_conf(), users: redis_users(), **made}
+    prod = K8S / "overlays" / "prod"
+    made |= {prod / "redis-users.yaml": redis_users(), prod / "alerts.yaml": alerts_yaml()}
+    return {K8S / "base" / "nginx.conf": nginx_conf(), **made}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ done
 for overlay in prod region; do
   .venv/bin/python -c '
 import json, sys, yaml
-custom = ("keda.sh", "external-secrets.io", "cert-manager.io", "postgresql.cnpg.io")
+custom = ("keda.sh", "external-secrets.io", "cert-manager.io", "postgresql.cnpg.io", "monitoring.coreos.com")
 print(json.dumps([doc for doc in yaml.safe_load_all(sys.stdin) if doc["apiVersion"].startswith(custom)]))
 ' <"$folder/$overlay.yaml" | node k8s/check/check.mjs
 done

@@ -9,8 +9,9 @@ const MODELS = {
   "keda.sh/v1alpha1": "@kubernetes-models/keda/keda.sh/v1alpha1",
   "external-secrets.io/v1": "@kubernetes-models/external-secrets/external-secrets.io/v1",
   "cert-manager.io/v1": "@kubernetes-models/cert-manager/cert-manager.io/v1",
+  "monitoring.coreos.com/v1": "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1",
 };
-const KINDS = ["ScaledObject", "TriggerAuthentication", "ExternalSecret", "Certificate", "Issuer", "Cluster", "ScheduledBackup"];
+const KINDS = ["ScaledObject", "TriggerAuthentication", "ExternalSecret", "Certificate", "Issuer", "Cluster", "ScheduledBackup", "PodMonitor", "PrometheusRule"];
 const CNPG = "postgresql.cnpg.io/v1";
 
 async function validated(doc) {

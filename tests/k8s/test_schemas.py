@@ -28,6 +28,8 @@ ELSEWHERE = {
     "ExternalSecret",
     "Certificate",
     "Issuer",
+    "PodMonitor",
+    "PrometheusRule",
 }
 # k8s.io/apimachinery's resource.Quantity.
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|E|[KMGTPE]i|[eE]\d+)?")
