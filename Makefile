@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEV := yes  # with the packages of tests and checks, which a mesh does not need
 
 help:  ## Show this list
-	@sed -nE "s/^([a-z-]+):.*## /\1\t/p" $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE "s/^([a-z0-9-]+):.*## /\1\t/p" $(MAKEFILE_LIST) | expand -t 16
 
 setup:  ## Install what is missing: Debian packages, uv, and the locked packages in .venv
 	@PYTHON="$(PYTHON)" WITH="$(WITH)" DEV="$(DEV)" scripts/setup.sh

@@ -10,10 +10,6 @@ from typing import Generic, TypeVar
 
 from mesh import metrics
 
-_DURATION = metrics.histogram("scoreboard_round_duration_seconds")
-_QUESTIONS = metrics.counter("scoreboard_round_questions_total")
-_WAITING = metrics.gauge("scoreboard_round_waiting")
-
 Q = TypeVar("Q")
 A = TypeVar("A")
 
@@ -33,8 +29,10 @@ class Rounds(Generic[Q, A]):
         self._loop = asyncio.get_running_loop()  # to ask for it again costs a system call each time, before Python 3.12
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._flusher: asyncio.Task[None] | None = None
-        self._duration, self._questions = _DURATION.child(name), _QUESTIONS.child(name)
-        _WAITING.read(lambda: len(self._waiting), name)
+        # Here, not above: the worker imports this and never asks in rounds.
+        self._duration = metrics.histogram("scoreboard_round_duration_seconds").child(name)
+        self._questions = metrics.counter("scoreboard_round_questions_total").child(name)
+        metrics.gauge("scoreboard_round_waiting").read(lambda: len(self._waiting), name)
 
     def ask(self, question: Q) -> "asyncio.Future[A]":
         """Asks in the next round."""

@@ -44,6 +44,7 @@ class Snapshot:
     closed: Snapshot | None = None
     #: First rows by limit, shared with the snapshot before where they are equal.
     _tops: dict[int, Rows] = field(default_factory=dict, repr=False)
+    _places: dict[str, Me] | None = field(default=None, repr=False)
     #: Serialised frames; `frames` decides the keys.
     frames: dict[tuple[object, ...], bytes] = field(default_factory=dict, repr=False)
 
@@ -53,6 +54,12 @@ class Snapshot:
         if rows is None:
             rows = self._tops[limit] = self.rows[:limit]
         return rows
+
+    def place(self, user_id: str) -> Me | None:
+        """Returns a player's place among the rows; None: not among them."""
+        if self._places is None:
+            self._places = {row.user_id: Me(row.rank, row.score) for row in self.rows}
+        return self._places.get(user_id)
 
     def after(self, older: Snapshot | None) -> Snapshot:
         """Returns this snapshot with the rows that `older` has too shared; `older` itself when nothing differs."""

@@ -36,7 +36,8 @@ class Watcher:
         self._deltas = deltas
         self._known_version = known_version  # what the client says it has; only the first frame asks
         self._newest: Snapshot | None = None
-        self._me: Me | None = None
+        self._me: Me | None = None  # as it was read, past the rows
+        self._sent_me: Me | None = None
         self._is_news = False
         self._is_heartbeat_due = False
         self._taken_at: float | None = None
@@ -50,24 +51,30 @@ class Watcher:
 
     @property
     def me(self) -> Me | None:
-        """The own place that rides along; None: not known, or not asked for."""
-        return self._me
+        """The own place that rides along, as the newest rows have it; None: not known, or not asked for."""
+        if self.identity is None or self._newest is None:
+            return self._me
+        return self._newest.place(self.identity.subject) or self._me
 
     def offer(self, snapshot: Snapshot) -> None:
-        """Puts a newer snapshot into the slot; wakes the writer when this watcher's rows changed."""
+        """Puts a newer snapshot into the slot; wakes the writer when this watcher's rows or own place changed."""
         self._newest = snapshot
         sent = self._sent
-        if sent is None or snapshot.period != sent.period or snapshot.top(self.limit) is not self._sent_rows:
+        if (
+            sent is None
+            or snapshot.period != sent.period
+            or snapshot.top(self.limit) is not self._sent_rows
+            or self.me != self._sent_me
+        ):
             self._is_news = True
             self._wake()
 
     def offer_me(self, me: Me | None) -> None:
         """Puts the own place into the slot; wakes the writer when it changed."""
-        if me != self._me:
-            self._me = me
-            if me is not None and self._newest is not None:
-                self._is_news = True
-                self._wake()
+        self._me = me
+        if self._newest is not None and self.me is not None and self.me != self._sent_me:
+            self._is_news = True
+            self._wake()
 
     def beat(self, now: float, after_s: float) -> None:
         """Asks for a heartbeat when the last frame was taken `after_s` ago. now: monotonic seconds."""
@@ -96,7 +103,8 @@ class Watcher:
         self._sent = newest
         self._sent_rows = newest.top(self.limit)
         figures.FRAMES.value += len(written)  # thousands a push: even a call would show
-        written[-1] = frames.with_me(written[-1], self._me, self._format)
+        self._sent_me = self.me
+        written[-1] = frames.with_me(written[-1], self._sent_me, self._format)
         return written
 
     def _frames(self, newest: Snapshot) -> list[bytes]:

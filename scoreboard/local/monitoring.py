@@ -7,7 +7,7 @@ dashboards stand in monitoring/.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,13 @@ from scoreboard.local.state import DATABASE
 
 FOLDER = TREE / "monitoring"
 PORTS = ("prometheus", "alertmanager", "redis-exporter", "postgres-exporter", "rabbitmq-prometheus")
+#: What each process answers when it is ready.
+READY_PATHS = {
+    "prometheus": "/-/ready",
+    "alertmanager": "/-/ready",
+    "redis-exporter": "/metrics",
+    "postgres-exporter": "/metrics",
+}
 RABBITMQ_PLUGINS = ("rabbitmq_prometheus",)
 LOOK_S = 5  # between two looks at a process; 15 does where there are many
 KEPT = "15d"  # burn rates look back three days
@@ -57,7 +64,6 @@ def prometheus(folder: Path, port: int, configuration: Mapping[str, object]) -> 
             "--log.level=warn",
         ),
         port,
-        f"{url}/-/ready",
     )
 
 
@@ -76,7 +82,6 @@ def alertmanager(folder: Path, port: int, configuration: Mapping[str, object]) -
             "--log.level=warn",
         ),
         port,
-        f"http://127.0.0.1:{port}/-/ready",
     )
 
 
@@ -168,24 +173,28 @@ def _exporter(name: str, ports: Mapping[str, int], environment: Mapping[str, str
     program, port = f"prometheus-{name}", ports[name]
     listen = f"{'-' if name == 'redis-exporter' else '--'}web.listen-address=127.0.0.1:{port}"
     argv = (debian_program(program, program), listen, *flags)
-    return _program(name, argv, port, f"http://127.0.0.1:{port}/metrics", environment)
+    return _program(name, argv, port, environment)
 
 
 def _program(
     name: str,
     argv: tuple[str, ...],
     port: int,
-    answers: str,
     environment: Mapping[str, str] | None = None,
 ) -> Program:
     return Program(
         name=name,
         argv=argv,
         port=port,
-        is_ready=partial(probe.http, answers),
+        is_ready=is_ready(name, port),
         environment=environment or {},
         folder=Path("/"),
     )
+
+
+def is_ready(name: str, port: int) -> Callable[[], Awaitable[bool]]:
+    """Returns what asks the process of that name whether it is ready."""
+    return partial(probe.http, f"http://127.0.0.1:{port}{READY_PATHS[name]}")
 
 
 def _home(folder: Path, name: str) -> Path:

@@ -293,7 +293,7 @@ async def run_command(command: str, mesh: Mesh, prometheus: Prometheus) -> None:
         if " ".join(arguments).startswith(CHANGES):
             assert_is_command(arguments)
         else:
-            done = await cli(mesh, *arguments)
+            done = await cli(mesh, *arguments, SCOREBOARD_GATEWAY=mesh.url)
             assert done.code == 0 or arguments == ["doctor"], command + done.out + done.err
     elif program == "promtool":
         assert arguments[:3] == ["query", "instant", "$PROMETHEUS"]

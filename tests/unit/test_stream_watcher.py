@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from board.read import Row
+from mesh.identity import Identity
 from scoreboard.v1 import stream_pb2 as pb
 from stream_svc.endings import RESTART, SLOW_CONSUMER
 from stream_svc.frames import Format
@@ -141,6 +142,22 @@ def test_the_own_place_wakes_when_it_changed_and_rides_in_every_frame() -> None:
     assert taken(slot)[0].me.rank == 4
     slot.offer_me(None)
     assert not slot.has_news
+
+
+def test_the_own_place_is_the_one_that_the_rows_show() -> None:
+    wake = Wakes()
+    slot = watcher(wake, limit=1)
+    first, second = series(rows(9, 5), rows(9, 7))
+    own = first.rows[1].user_id
+    slot.identity = Identity(own, "s", 1, frozenset(), "player", 0)
+    slot.offer_me(Me(0, 0))  # read before the rows
+    slot.offer(first)
+    assert taken(slot)[0].me == pb.Me(rank=2, score=5)
+    slot.offer_me(Me(2, 5))
+    assert not slot.has_news
+    slot.offer(second)  # rows below the limit: none changed that is shown
+    (frame,) = taken(slot)
+    assert (frame.me.score, [row.score for row in frame.leaderboard]) == (7, [9])
 
 
 def test_the_first_ending_counts() -> None:

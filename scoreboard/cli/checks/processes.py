@@ -13,7 +13,7 @@ import asyncpg
 from mesh.postgres import AWAY
 from mesh.sql import load
 from scoreboard.cli.checks.finding import Finding, failed, ok, warning
-from scoreboard.local import nginx, probe, secrets, services, state
+from scoreboard.local import monitoring, nginx, probe, secrets, services, state
 from scoreboard.local.services import Limits, Wiring
 from scoreboard.local.state import MeshState
 from scoreboard.local.trouble import Trouble
@@ -58,6 +58,11 @@ def _probes(data: Path, mesh: MeshState) -> Mapping[str, IsReady]:
         "nginx": partial(probe.http, f"http://127.0.0.1:{mesh.ports['nginx']}{nginx.ALIVE}"),
         "envoy": partial(probe.listens, mesh.ports["gateway"]),
         **{program.name: program.is_ready for program in services.programs(wiring)},
+        **{
+            process.name: monitoring.is_ready(process.name, process.port)
+            for process in mesh.processes
+            if process.name in monitoring.READY_PATHS
+        },
     }
 
 
