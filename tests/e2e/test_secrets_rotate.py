@@ -26,26 +26,26 @@ from tests.waiting import SCALE, eventually
 pytestmark = pytest.mark.timeout(300 * SCALE)
 
 
-async def test_secrets_are_rotated_under_load_and_no_call_is_refused(running: Mesh, mesh: Protocols) -> None:
-    before, ports = secrets.load(running.data), state.require(running.data).ports
-    async with crowd_at(running, mesh, players=2, watchers=1) as crowd:
+async def test_secrets_are_rotated_under_load_and_no_call_is_refused(breakable: Mesh, mesh: Protocols) -> None:
+    before, ports = secrets.load(breakable.data), state.require(breakable.data).ports
+    async with crowd_at(breakable, mesh, players=2, watchers=1) as crowd:
         for name in rotation.ROTATIONS:
-            done = await cli(running, "secrets", "rotate", name)
+            done = await cli(breakable, "secrets", "rotate", name)
             # That of another test may wait for its turn.
             assert done.code == 0 or (name == "token-key" and "waits to sign" in done.err), done.out + done.err
         await play_on(crowd)
         assert crowd.errors == []
         assert not crowd.met, "a call was turned away"
-        await cut_all(running.data, ports)
-        await eventually(lambda: are_connected(running.data), 30, "connections of each service by the new passwords")
+        await cut_all(breakable.data, ports)
+        await eventually(lambda: are_connected(breakable.data), 30, "connections of each service by the new passwords")
         await play_on(crowd)
         await crowd.rest()
         assert crowd.errors == []
     await old_passwords_are_worth_nothing(before, ports)
-    after = secrets.load(running.data)
+    after = secrets.load(breakable.data)
     assert after.postgres[SUPERUSER] == before.postgres[SUPERUSER]
     for server in ("postgres", "redis", "rabbitmq"):
-        files = [secrets.password_file(running.data, server, account) for account in accounts.SERVICES]
+        files = [secrets.password_file(breakable.data, server, account) for account in accounts.SERVICES]
         there = [file for file in files if file.exists()]
         assert all(file.stat().st_mode & 0o777 == 0o600 for file in there)
         assert {file.read_text().strip() for file in there} <= set(getattr(after, server).values())
