@@ -1,6 +1,6 @@
 # The two commands are `make up` and `make test`; a bare `make` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test soak mutation bench profile lint docs monitoring proto proto-check
+.PHONY: help setup up test test-ops soak mutation bench profile lint docs monitoring proto proto-check
 .PHONY: web web-check test-web test-clients image test-image cluster test-k8s
 BIN := .venv/bin
 DEV := yes  # with the packages of tests and checks, which a mesh does not need
@@ -30,6 +30,10 @@ test-k8s: setup  ## Check k8s/ and compose.yaml with tools of their own: checkov
 test: WITH = chromium monitoring
 test: setup lint  ## Check style, types, imports and the contract, then run all tests on real servers
 	$(BIN)/python -m pytest -n 2  # much of a test is waiting: two at a time
+
+test-ops: WITH = log-pipeline
+test-ops: setup  ## Run the tests that need more servers: log lines through a real shipper to an index
+	$(BIN)/python -m pytest tests/ops
 
 soak: setup  ## Prove every promise at its full size (SEED=, ROWS=1,9-12); goes on where it was stopped
 	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))

@@ -1,5 +1,8 @@
 """Starts admin_svc: `python -m admin_svc`. Its port is the operators' alone; the public gateway has no route to it."""
 
+import mesh.startup  # noqa: F401 -- first: what fails from here on is told as a JSON line
+
+# isort: split
 from contextlib import AsyncExitStack
 
 from admin_svc.acts import Acts

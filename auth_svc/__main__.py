@@ -1,5 +1,8 @@
 """Starts auth_svc: `python -m auth_svc`, configured by the environment."""
 
+import mesh.startup  # noqa: F401 -- first: what fails from here on is told as a JSON line
+
+# isort: split
 from contextlib import AsyncExitStack
 
 from auth_svc import http

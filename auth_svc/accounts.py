@@ -3,6 +3,7 @@
 Holds always: what was wrong, the name or the password, is never said, and costs the same.
 """
 
+import logging
 import secrets
 
 from auth_svc.guessing import Guessing
@@ -15,6 +16,8 @@ from board.username import check_username
 from mesh.client_secret import secret_matches
 from mesh.reasons import Reason
 from mesh.refusal import Refused
+
+log = logging.getLogger(__name__)
 
 USER_ID_BYTES = 12  # 96 random bits: no two of a billion players meet
 #: Of names that are made up: nothing that is mistaken for another, and no vowels, which make words.
@@ -62,6 +65,8 @@ class Accounts:
             account = await self._store.find_account(name.key)
             fits = await self._hasher.verify(account.password_hash if account else None, secret)
             if account is None or not fits or account.state == DELETED:
+                extra = {"event": "login_refused"} | ({"user_id": account.user_id} if account else {})
+                log.info("A login was refused", extra=extra)
                 raise Refused(Reason.BAD_CREDENTIALS, "The username or the password is wrong.")
             if account.state == BANNED:
                 raise banned()

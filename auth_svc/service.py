@@ -1,5 +1,6 @@
 """AuthService over any transport: proto in, rule, proto out."""
 
+import logging
 from collections.abc import Mapping
 
 from auth_svc.accounts import Accounts
@@ -9,6 +10,8 @@ from mesh.address import client_address
 from mesh.call import Call
 from mesh.rpc import PUBLIC, Access
 from scoreboard.v1 import auth_pb2 as pb
+
+log = logging.getLogger(__name__)
 
 ANSWER_BUDGET_S = 4.0  # for what a worker does, within the gateway's 5 s and beside a password's hash or two
 _OWN_SESSION = Access(token=True, session=True)
@@ -34,15 +37,21 @@ class AuthService:
 
     async def register(self, request: pb.RegisterRequest, call: Call) -> pb.Session:
         """Creates an account and its first session."""
-        return _session(await self._accounts.register(request.username, request.password, self._address(call)))
+        granted = await self._accounts.register(request.username, request.password, self._address(call))
+        _say("A player signed up", "signed_up", granted.user_id)
+        return _session(granted)
 
     async def guest(self, request: pb.GuestRequest, call: Call) -> pb.Session:
         """Creates a player without a password and the first session."""
-        return _session(await self._accounts.guest(request.username, self._address(call)))
+        granted = await self._accounts.guest(request.username, self._address(call))
+        _say("A guest came", "guest_came", granted.user_id)
+        return _session(granted)
 
     async def login(self, request: pb.LoginRequest, call: Call) -> pb.Session:
         """Starts a session."""
-        return _session(await self._accounts.login(request.username, request.password, self._address(call)))
+        granted = await self._accounts.login(request.username, request.password, self._address(call))
+        _say("A player logged in", "logged_in", granted.user_id)
+        return _session(granted)
 
     async def refresh(self, request: pb.RefreshRequest, call: Call) -> pb.Session:
         """Exchanges a refresh token for new tokens of the same session."""
@@ -58,11 +67,13 @@ class AuthService:
         user_id, username = await self._profiles.update(
             self._asking(call), request.username, request.password, request.new_password
         )
+        _say("A player changed the profile", "profile_changed", user_id)
         return pb.Profile(user_id=user_id, username=username)
 
     async def delete_account(self, request: pb.DeleteAccountRequest, call: Call) -> pb.DeleteAccountResponse:
         """Erases the caller."""
         await self._profiles.erase(self._asking(call), request.password)
+        _say("A player left for good", "account_deleted", call.caller.subject)
         return pb.DeleteAccountResponse(success=True)
 
     def _asking(self, call: Call) -> Asking:
@@ -70,6 +81,10 @@ class AuthService:
 
     def _address(self, call: Call) -> str:
         return client_address(call.metadata.get("x-forwarded-for"), self._trusted_hops)
+
+
+def _say(words: str, event: str, user_id: str) -> None:
+    log.info(words, extra={"event": event, "user_id": user_id})
 
 
 def _session(granted: Granted) -> pb.Session:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from bench import figure
-from bench.cases import backlog, fanout, growth, memory, reads, start, updates, watching
+from bench.cases import backlog, fanout, growth, memory, reads, start, telemetry, updates, watching
 from bench.figure import Figure
 from bench.stage import Stage
 
@@ -32,6 +32,7 @@ CASES: dict[str, Callable[[Stage], Awaitable[list[Figure]]]] = {
     "memory": memory.memory,
     "backlog": backlog.backlog,
     "start": start.start,
+    "telemetry": telemetry.telemetry,
     "fanout": fanout.fanout,
     "fanout10k": fanout.fanout10k,
     "pushes": fanout.pushes,

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from urllib.request import urlopen
 
 import asyncpg
@@ -71,10 +72,10 @@ class Mesh:
 
 
 @contextmanager
-def mesh() -> Iterator[Mesh]:
-    """Starts a mesh with production's defaults but for the rate limits, and stops it."""
+def mesh(environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Mesh]:
+    """Starts a mesh with production's defaults but for the rate limits and these variables, and stops it."""
     with folder() as data:
-        started = up(data)
+        started = up(data, environment)
         try:
             yield started
         finally:
@@ -89,18 +90,18 @@ def folder() -> Iterator[Path]:
         yield Path(parent) / "data"
 
 
-def up(data: Path) -> Mesh:
+def up(data: Path, environment: Mapping[str, str] = MappingProxyType({})) -> Mesh:
     """Starts a mesh on this folder, with production's defaults but for the rate limits; returns when it is ready."""
-    return Mesh(data, call_up(data), _pids(data))
+    return Mesh(data, call_up(data, environment), _pids(data))
 
 
-def call_up(data: Path) -> str:
+def call_up(data: Path, environment: Mapping[str, str] = MappingProxyType({})) -> str:
     """Does what `up` does and no more, for whoever times it; returns the gateway's HOST:PORT."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     limits = ["--updates-per-minute", str(UNLIMITED), "--logins-per-minute", "100000"]
-    _run("up", "--detach", "--port", str(port), *limits, "--data", str(data))
+    _run("up", "--detach", "--port", str(port), *limits, "--data", str(data), environment=environment)
     return f"127.0.0.1:{port}"
 
 
@@ -169,8 +170,9 @@ def _pids(data: Path) -> dict[str, int]:
     return {process["name"]: process["pid"] for process in status["processes"]}
 
 
-def _run(*arguments: str) -> str:
-    done = subprocess.run([SCOREBOARD, *arguments], capture_output=True, text=True, check=False)
+def _run(*arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
+    command, variables = [SCOREBOARD, *arguments], {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
     if done.returncode != 0:
         raise RuntimeError(f"scoreboard {arguments[0]} failed: {done.stderr[-2000:]}")
     return done.stdout

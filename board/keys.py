@@ -13,7 +13,7 @@ REFS = "sb:refs"  # hash: user_id → inner number in hex
 VIEW = "sb:view"  # hash: origin (id), source and newest of board/origin.py
 BOARDS = "sb:boards"  # set: tags of the boards that have a view
 META = "sb:b:%s:m"  # of a tag
-FEED = "sb:feed"  # channel: "<tag> <epoch> <sequence>"
+FEED = "sb:feed"  # channel: "<tag> <epoch> <sequence>", and a traceparent of each sampled update behind it
 
 
 def places(board: BoardKey) -> str:

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from board import ledger, queues
 from board.dead_letters import DeadLetter, find_dead_letters
 from board.job_pb2 import Job, Jobs, Result, Results
+from mesh import tracing
 from mesh.postgres import AWAY
 from mesh.rabbitmq import DIRECT_REPLY_TO, BrokerError, Connection, Publisher, QueueFull
 from mesh.reasons import Reason
@@ -59,6 +60,7 @@ class Submitter:
             self._waiting.pop(job.update_id, None)
 
     async def _publish(self, job: Job, timeout_s: float) -> None:
+        job.traceparent = tracing.traceparent_of(tracing.current())
         body = Jobs(jobs=[job]).SerializeToString()
         try:
             await self._publisher.publish(

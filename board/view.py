@@ -48,8 +48,10 @@ class Rebuilt:
     epoch: int
 
 
-async def write_entries(redis: Redis, entries: Iterable[Entry], names: Iterable[UserName]) -> frozenset[BoardKey]:
-    """Writes committed entries and their players' names, in one round trip.
+async def write_entries(
+    redis: Redis, entries: Iterable[Entry], names: Iterable[UserName], traces: Sequence[str] = ()
+) -> frozenset[BoardKey]:
+    """Writes committed entries and their players' names, in one round trip. traces: contexts that the hints bear.
 
     Returns the boards that Redis does not have: these must be rebuilt (the others are written). Raises
     redis.exceptions.RedisError when Redis is away.
@@ -63,7 +65,7 @@ async def write_entries(redis: Redis, entries: Iterable[Entry], names: Iterable[
     for board, group in groupby(by_board, key=lambda entry: entry.board):
         newest = {entry.user_ref: entry for entry in group}
         for chunk in _chunks([*newest.values()]):
-            calls.append(Call(_APPLY, _apply_keys(board), (keys.FEED, board.tag, _entries_json(chunk))))
+            calls.append(Call(_APPLY, _apply_keys(board), (keys.FEED, board.tag, _entries_json(chunk), *traces)))
             boards.append(board)
     if not calls:
         return frozenset()

@@ -1,5 +1,8 @@
 """Starts leaderboard_svc: `python -m leaderboard_svc`, configured by the environment."""
 
+import mesh.startup  # noqa: F401 -- first: what fails from here on is told as a JSON line
+
+# isort: split
 from contextlib import AsyncExitStack
 
 from board.catalogue_cache import CatalogueCache

@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
         try:
             answer = await page(query, self._headers)
         except Exception as e:
-            refused = explained(e, self._url.decode("latin-1"))
+            refused = explained(e, self._url.partition(b"?")[0].decode("latin-1"), self._headers)
             figures.refused(refused.reason)
             status, headers, body = to_json(refused)
             answer = HttpAnswer(status, {"content-type": "application/json", **headers}, orjson.dumps(body))

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,11 +19,12 @@ from typing import Any, Protocol
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc import StatusCode
 
-from mesh import metrics
+from mesh import metrics, tracing
 from mesh.call import Call, Push, push_nothing
 from mesh.identity import Identity
-from mesh.reasons import Reason
+from mesh.reasons import CODES, Reason
 from mesh.refusal import Refused
 from mesh.rpc_figures import RpcFigures
 
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 REQUEST_BYTES_MAX = 256 * 1024  # a batch of 500 updates is about 100 kB
 IN_FLIGHT = metrics.gauge("scoreboard_rpc_in_flight")
+FAULTS = frozenset((StatusCode.INTERNAL, StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED))  # of the mesh
 CALLS_MAX = 4_000  # unary calls in flight a process; past it QUEUE_FULL, before memory and latency suffer
 
 
@@ -111,12 +114,15 @@ class Calls:
         self._verifier = verifier
         self._in_flight = 0
         IN_FLIGHT.read(lambda: self._in_flight)
+        self.refusals: Counter[tuple[str, str]] = Counter()  # by method and reason; whoever tells of them empties it
 
     async def unary(
         self, method: Method, body: bytes, metadata: Mapping[str, str], deadline: float | None
     ) -> tuple[bytes, Mapping[str, str]]:
         """Returns the serialised answer and its initial metadata. deadline: time.monotonic(). Raises Refused alone."""
         began = metrics.clock()
+        traceparent = metadata.get(tracing.TRACEPARENT)
+        traced = tracing.Serving(method.path, traceparent) if tracing.wants(traceparent) else None
         self._in_flight += 1
         try:
             if self._in_flight > CALLS_MAX:
@@ -125,13 +131,18 @@ class Calls:
             response = await method.run(_parse(method.request_class, body), call)
             return _serialise(response), call.answer
         except Exception as e:
-            raise _counted(e, method) from e
+            refused = self._counted(e, method, metadata)
+            if traced is not None:
+                traced.fail(refused.reason, is_fault=CODES[refused.reason] in FAULTS)
+            raise refused from e
         except asyncio.CancelledError:
             method.figures.left(deadline)
             raise
         finally:
             self._in_flight -= 1
             method.figures.answered(began)
+            if traced is not None:
+                traced.end()
 
     async def stream(
         self,
@@ -154,9 +165,15 @@ class Calls:
             finally:
                 call.push = push_nothing  # the transport may carry another call from now on
         except Exception as e:
-            raise _counted(e, method) from e
+            raise self._counted(e, method, metadata) from e
         finally:
             are_open.inc(-1)
+
+    def _counted(self, error: Exception, method: Method, metadata: Mapping[str, str]) -> Refused:
+        refused = explained(error, method.path, metadata)
+        method.figures.refused(refused.reason)
+        self.refusals[method.path, refused.reason] += 1
+        return refused
 
     async def _call(self, access: Access, metadata: Mapping[str, str], deadline: float | None) -> Call:
         call = Call(metadata, deadline=deadline)
@@ -190,17 +207,18 @@ def not_the_message() -> Refused:
     return Refused(Reason.INVALID_ARGUMENT, "The request is not the message that this call takes.")
 
 
-def explained(error: Exception, path: str) -> Refused:
-    """Returns the refusal that an error becomes: INTERNAL, and a line in the log, for what is none of ours."""
+def explained(error: Exception, path: str, metadata: Mapping[str, str]) -> Refused:
+    """Returns the refusal that an error becomes: INTERNAL, and a line in the log, for what is none of ours.
+
+    Both bear the id of the trace that the call came with, sampled or not.
+    """
     if isinstance(error, Refused):
         return error
-    log.error("A call failed unexpectedly", exc_info=error, extra={"event": "call_failed", "method": path})
-    return Refused(Reason.INTERNAL, "An internal error occurred; it was logged.")
-
-
-def _counted(error: Exception, method: Method) -> Refused:
-    refused = explained(error, method.path)
-    method.figures.refused(refused.reason)
+    refused = Refused(Reason.INTERNAL, "An internal error occurred; it was logged.")
+    if (trace_id := tracing.trace_id(metadata.get(tracing.TRACEPARENT))) is not None:
+        refused.metadata["trace_id"] = trace_id
+    extra = {"event": "call_failed", "method": path, **refused.metadata}
+    log.error("A call failed unexpectedly", exc_info=error, extra=extra)
     return refused
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import uvloop
 
-from mesh import logs, settings
+from mesh import logs, settings, tracing
 
 #: By default a collection begins at 700 new objects: with thousands of sockets and calls in memory, a third of a push's
 #: cost (make bench CASE=pushes). What is left to the collector is cycles, and we make few.
@@ -20,8 +20,10 @@ S = TypeVar("S", bound=settings.ServiceSettings)
 
 def run(name: str, settings_class: type[S], main: Callable[[S], Awaitable[None]]) -> None:
     """Runs `main` with the settings of the environment; exits 2 for a wrong setting, 1 for a failed start."""
+    logs.configure(name, "INFO")  # a wrong setting is told as a line too
     values = settings.load(settings_class)
     logs.configure(name, values.log_level)
+    tracing.configure(name, values.traces_endpoint, values.traces_ratio)
     gc.freeze()  # imports live as long as the process: no collection need look at them
     gc.set_threshold(*GC_THRESHOLD)
 
@@ -34,3 +36,5 @@ def run(name: str, settings_class: type[S], main: Callable[[S], Awaitable[None]]
     except (OSError, ValueError) as e:
         logging.getLogger(name).error("Cannot run: %s", e, extra={"event": "start_failed"})
         sys.exit(1)
+    finally:
+        tracing.close()

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2
 from mesh import grpc_aio, metrics
 from mesh.http1 import Http1Server
 from mesh.plain_get import HttpAnswer, Page
+from mesh.resources import Resources
 from mesh.rpc import Calls, Service, Verifier
 from mesh.settings import ServiceSettings
 from mesh.tasks import end
@@ -72,9 +73,11 @@ async def serve(
     names = [*(service.descriptor.full_name for service in services), *readiness_names]
     watch = asyncio.create_task(_watch_readiness(checks, names, ready), name="readiness")
     log.info("Serving", extra={"event": "serving", "port": port})
+    resources = Resources(calls.refusals)
+    telling = asyncio.create_task(resources.keep_telling(), name="resources")
     await stop.wait()
     log.info("Draining", extra={"event": "draining"})
-    await end(watch)
+    await end(watch, telling)
     for_gateway.drain()
     await checks.enter_graceful_shutdown()
     await asyncio.sleep(settings.drain_s)  # lets the gateway see NOT_SERVING and turn elsewhere
@@ -83,6 +86,7 @@ async def serve(
     stops = (server.stop(settings.stop_grace_s) for server in servers)
     await asyncio.gather(*stops, for_gateway.stop(settings.stop_grace_s))
     await for_prometheus.stop(0)
+    resources.tell()
 
 
 async def _watch_readiness(checks: health.aio.HealthServicer, names: Sequence[str], ready: Callable[[], bool]) -> None:

@@ -4,6 +4,7 @@ A service's class inherits the groups that it needs and adds its own fields; a f
 SCOREBOARD_SCORE_PORT. A wrong value stops the process with the variable's name and what it must be.
 """
 
+import logging
 import os
 import re
 import sys
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+log = logging.getLogger(__name__)
 
 PREFIX = "SCOREBOARD_"
 
@@ -58,6 +61,10 @@ class ServiceSettings(_Environment):
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="lowest level that is logged")
     drain_s: float = Field(1.0, ge=0, le=60, description="seconds between NOT_SERVING and the end of accepting calls")
     stop_grace_s: float = Field(5.0, ge=0, le=120, description="seconds that calls in flight get to finish")
+    traces_endpoint: str | None = Field(
+        None, pattern=r"^http://[^/@]+:\d+$", description="OTLP/gRPC collector that spans go to; none: no spans"
+    )
+    traces_ratio: float = Field(0.01, ge=0, le=1, description="share of calls that begin a trace")
 
 
 class PostgresSettings(_Environment):
@@ -116,11 +123,15 @@ def load(settings_class: type[S]) -> S:
         for error in e.errors():
             field, *inside = error["loc"]
             where = ".".join(map(str, inside)) + ": " if inside else ""
-            print(f"{_shown(str(field))}: {where}{error['msg']}", file=sys.stderr)
+            _say(f"{_shown(str(field))}: {where}{error['msg']}")
     except SettingsError as e:  # a list that is no JSON; only its words say which
         field = str(e).partition('"')[2].partition('"')[0]
-        print(f"{_shown(field)}: must be JSON", file=sys.stderr)
+        _say(f"{_shown(field)}: must be JSON")
     sys.exit(2)
+
+
+def _say(words: str) -> None:
+    log.error("%s", words, extra={"event": "setting_wrong"})
 
 
 def _shown(field: str) -> str:

@@ -1,5 +1,8 @@
 """Starts score_svc: `python -m score_svc`."""
 
+import mesh.startup  # noqa: F401 -- first: what fails from here on is told as a JSON line
+
+# isort: split
 from contextlib import AsyncExitStack
 
 from mesh import redis

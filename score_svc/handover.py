@@ -4,19 +4,24 @@ Holds always: a job is told as handed over only after the broker's confirm, an e
 bounded size, and a job waits at most 10 ms for company.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from board import queues
 from board.job_pb2 import Job, Jobs
-from mesh import points
+from mesh import points, tracing
 from mesh.rabbitmq import DIRECT_REPLY_TO, BrokerAway, BrokerError, QueueFull
 from mesh.reasons import Reason
 from mesh.refusal import Refused
 from score_svc import figures
 from score_svc.results import OnWay
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +56,18 @@ class HandOver:
         self._confirm_timeout_s = confirm_timeout_s
         self._jobs: list[tuple[Job, OnWay]] = []
         self._bytes = 0
+        self._spans: dict[Span, Span] = {}  # of the sampled calls among them: each call's, and that of its hand-over
         self._timer: asyncio.Handle | None = None
         self._publishing: set[asyncio.Task[None]] = set()
 
     def send(self, job: Job, on_way: OnWay) -> None:
         """Takes a job; `on_way` is marked confirmed, or fails, when the broker has spoken."""
-        size_bytes = job.ByteSize() + 8
+        caller = tracing.current()
+        size_bytes = job.ByteSize() + (8 if caller is None else 72)
         if self._bytes + size_bytes > BYTES_MAX:
             self._flush()
+        if caller is not None:
+            job.traceparent = tracing.traceparent_of(self._span_of(caller))
         self._jobs.append((job, on_way))
         self._bytes += size_bytes
         if len(self._jobs) >= JOBS_MAX:
@@ -76,6 +85,14 @@ class HandOver:
         self._flush()
         await asyncio.gather(*self._publishing, return_exceptions=True)
 
+    def _span_of(self, caller: Span) -> Span:
+        # One a call, however many jobs it brings.
+        span = self._spans.get(caller)
+        if span is None:
+            span = tracing.begin(f"{queues.UPDATES} publish", tracing.Kind.PRODUCER, caller)
+            self._spans[caller] = span
+        return span
+
     def _start_timer(self) -> asyncio.Handle:
         loop = asyncio.get_running_loop()
         if self._on_way() <= len(self._jobs):
@@ -90,11 +107,12 @@ class HandOver:
         if not self._jobs:
             return
         jobs, self._jobs, self._bytes = self._jobs, [], 0
-        task = asyncio.create_task(self._publish(jobs), name="publish jobs")
+        spans, self._spans = self._spans.values(), {}
+        task = asyncio.create_task(self._publish(jobs, spans), name="publish jobs")
         self._publishing.add(task)
         task.add_done_callback(self._publishing.discard)
 
-    async def _publish(self, jobs: list[tuple[Job, OnWay]]) -> None:
+    async def _publish(self, jobs: list[tuple[Job, OnWay]], spans: Iterable[Span]) -> None:
         body = Jobs(jobs=[job for job, _ in jobs]).SerializeToString()
         try:
             await self._publisher.publish(
@@ -108,7 +126,12 @@ class HandOver:
             refused = _refused(e)
             for _, on_way in jobs:
                 self._fail(on_way, refused)
+            for span in spans:
+                tracing.mark_failed(span, refused.reason)
             return
+        finally:
+            for span in spans:
+                span.end()
         figures.ACCEPTED.inc(len(jobs))
         points.reached("score_svc.after_confirm")
         for _, on_way in jobs:

@@ -34,9 +34,14 @@ missing_packages() {
   command -v curl >/dev/null || echo curl # the README's commands, which a test runs in a copy of what git tracks
   command -v git >/dev/null || echo git
   local name
-  for name in ${WITH:-}; do # what only some need: Chromium for the tests of pages, monitoring for `up --with-monitoring`
-    [ "$name" = monitoring ] || command -v "$name" >/dev/null || echo "$name"
+  for name in ${WITH:-}; do # what only some need: Chromium for tests of pages, monitoring for `up --with-monitoring`, a shipper
+    case $name in monitoring | log-pipeline) ;; *) command -v "$name" >/dev/null || echo "$name" ;; esac
   done
+  case " ${WITH:-} " in *" log-pipeline "*)
+    [ -x /usr/sbin/rsyslogd ] || echo rsyslog
+    compgen -G '/usr/lib/*/rsyslog/omelasticsearch.so' >/dev/null || echo rsyslog-elasticsearch
+    ;;
+  esac
   case " ${WITH:-} " in
   *" monitoring "*)
     for name in prometheus prometheus-alertmanager prometheus-redis-exporter prometheus-postgres-exporter; do
@@ -73,7 +78,7 @@ install_packages() {
   if [ -d /run/systemd/system ]; then
     local package
     for package in "$@"; do
-      case $package in *-server | nginx | prometheus*) as_root systemctl disable --quiet "$package" || true ;; esac
+      case $package in *-server | nginx | prometheus* | rsyslog) as_root systemctl disable --quiet "$package" || true ;; esac
     done
   fi
 }

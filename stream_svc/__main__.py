@@ -1,5 +1,8 @@
 """Starts stream_svc: `python -m stream_svc`, configured by the environment."""
 
+import mesh.startup  # noqa: F401 -- first: what fails from here on is told as a JSON line
+
+# isort: split
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable

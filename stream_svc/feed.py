@@ -6,7 +6,7 @@ Hints only make a change seen sooner. Holds always: whenever hints may have been
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -18,13 +18,15 @@ from stream_svc import figures
 
 log = logging.getLogger(__name__)
 
+Hint = Callable[[str, int, Sequence[str]], None]
+
 LISTEN_S = 1.0
 SILENCE_MAX_S = 3.0  # a ping goes out each LISTEN_S; a frozen server or a dead link answers none
 RETRY_S = 0.2
 
 
-async def follow(redis: "Redis", hint: Callable[[str, int], None], lost: Callable[[], None]) -> None:
-    """Calls `hint(tag, version)` for each hint and `lost()` after each (re)connection; never returns."""
+async def follow(redis: "Redis", hint: Hint, lost: Callable[[], None]) -> None:
+    """Calls `hint(tag, version, traces)` for each hint and `lost()` after each (re)connection; never returns."""
     is_away = False
     while True:
         with contextlib.suppress(RedisError, OSError):
@@ -43,7 +45,7 @@ async def follow(redis: "Redis", hint: Callable[[str, int], None], lost: Callabl
         await asyncio.sleep(RETRY_S)
 
 
-async def _listen(feed: PubSub, hint: Callable[[str, int], None]) -> None:
+async def _listen(feed: PubSub, hint: Hint) -> None:
     loop = asyncio.get_running_loop()
     heard_at = loop.time()
     while loop.time() - heard_at < SILENCE_MAX_S:
@@ -58,9 +60,10 @@ async def _listen(feed: PubSub, hint: Callable[[str, int], None]) -> None:
                 hint(*parsed)
 
 
-def parse_hint(data: bytes) -> tuple[str, int] | None:
-    """Returns (tag, shown version) of a hint; None for anything else."""
+def parse_hint(data: bytes) -> tuple[str, int, list[str]] | None:
+    """Returns tag, shown version and trace contexts of a hint; None for anything else."""
     parts = data.split(b" ")
-    if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
+    if len(parts) < 3 or not (parts[1].isdigit() and parts[2].isdigit()):
         return None
-    return parts[0].decode(errors="replace"), shown_version(int(parts[1]), int(parts[2]))
+    traces = [part.decode(errors="replace") for part in parts[3:]]
+    return parts[0].decode(errors="replace"), shown_version(int(parts[1]), int(parts[2])), traces

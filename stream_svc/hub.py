@@ -5,7 +5,7 @@ Holds always: there is one topic a board, whatever the number of watchers, and a
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -113,13 +113,16 @@ class Hub:
         if topic := self._topics.get(watcher.board):
             topic.want_places()
 
-    def hint(self, tag: str, version: int) -> None:
-        """A feed says that the board of that tag has reached a version."""
+    def hint(self, tag: str, version: int, traces: Sequence[str] = ()) -> None:
+        """A feed says that the board of that tag has reached a version. traces: of sampled updates behind it."""
         figures.HINTS.inc()
         for topic in self._topics.values():
             key, snapshot = topic.key, topic.snapshot
-            if key is None or (key.tag == tag and (snapshot is None or snapshot.version < version)):
-                topic.touch()
+            if key is None or key.tag == tag:
+                is_shown = key is not None and snapshot is not None and snapshot.version >= version
+                topic.traces.add(traces, is_shown=is_shown)
+                if not is_shown:
+                    topic.touch()
 
     def hint_all(self) -> None:
         """Hints may have been lost: any board may have changed."""

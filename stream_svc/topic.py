@@ -21,6 +21,7 @@ from mesh.reasons import Reason
 from mesh.refusal import Refused
 from mesh.tasks import end
 from stream_svc import figures
+from stream_svc.push_trace import PushTrace
 from stream_svc.snapshot import Me, Snapshot
 from stream_svc.watcher import Watcher
 from stream_svc.wish import LIMIT_MAX
@@ -48,6 +49,7 @@ class Topic:
         self.watchers: set[Watcher] = set()
         self.snapshot: Snapshot | None = None  # written by the read task only
         self.key: BoardKey | None = None  # the same
+        self.traces = PushTrace(name)
         self._board = board
         self._reading = reading
         self._clock = clock
@@ -97,7 +99,10 @@ class Topic:
     async def _keep_read(self) -> None:
         while True:
             self._dirty.clear()  # before the read: a hint that comes during it may speak of a later change
+            shown = self.traces.take()
             is_stale = await self._try_to_read()
+            for span in shown:
+                span.end()
             self._tried.set()
             if is_stale:
                 await asyncio.sleep(self._pause_s(REREAD_S))

@@ -61,6 +61,7 @@ SHARED = {
     "tests/e2e/test_hostile_requests.py": "the gateway",
     "tests/e2e/test_key_rotation.py": "a deployment",
     "tests/e2e/test_readme.py": "the README's mesh",
+    "tests/e2e/test_telemetry.py": "a mesh with traces",
     "tests/fault": "the broker that may break",
     "tests/integration/test_rabbitmq.py": "the broker that may break",
 }

@@ -1,5 +1,8 @@
 """Starts a worker: `python -m worker`. Any number may run; none of them is special."""
 
+import mesh.startup  # noqa: F401 -- first: what fails from here on is told as a JSON line
+
+# isort: split
 import asyncio
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack

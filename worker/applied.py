@@ -27,3 +27,4 @@ class Applied:
     names: list[UserName] = field(default_factory=list)
     added: list[LedgerRow] = field(default_factory=list)
     known: int = 0
+    traces: tuple[str, ...] = ()  # contexts that whoever shows it goes on from

@@ -14,11 +14,12 @@ from typing import Protocol
 
 from board.job_pb2 import Job, Result
 from board.ledger import PARKED
-from mesh import metrics, points
+from mesh import metrics, points, tracing
 from mesh.rabbitmq import Publisher
 from worker import figures
 from worker.applied import Applied
 from worker.batch import Asked, envelope, replies
+from worker.batch_trace import BatchTrace
 from worker.decide import parked_result, together
 from worker.failure import is_final, is_nobodys, reason_of
 from worker.mover import Mover, failed_once_more
@@ -65,28 +66,43 @@ class Settler:
     async def settle(self, asked: Sequence[Asked], is_held: Callable[[], bool]) -> None:
         """Applies, shows and answers the jobs; afterwards their deliveries may be acked. Raises DeliveryLost."""
         began = metrics.clock()
+        trace = BatchTrace(asked)
+        try:
+            await self._settle(asked, is_held, trace)
+        finally:
+            trace.end()
+        figures.BATCH_DURATION.observe(metrics.clock() - began)
+        points.reached("worker.after_reply")
+
+    async def _settle(self, asked: Sequence[Asked], is_held: Callable[[], bool], trace: BatchTrace) -> None:
         settled = _Settled()
         for jobs in together([each.job for each in asked]):
             await self._apply(jobs, settled)
         points.reached("worker.after_commit")
+        trace.reached("committed")
         committed_at = figures.now()
+        for applied in settled.applied:
+            applied.traces = trace.contexts
         shown = [applied for applied in settled.applied if await self._view.write(applied)]
         shown_at = figures.now()
         points.reached("worker.after_redis")
+        trace.reached("shown")
         # What must be parked is answered only once it is: the others do not wait for that.
         decided = (result for applied in settled.applied for result in applied.results.values())
         self._reply(asked, (result for result in decided if result.outcome != PARKED))
+        trace.reached("answered")
         figures.settled(settled.applied, committed_at, shown, shown_at)
         await self._park(asked, settled, is_held)
-        figures.BATCH_DURATION.observe(metrics.clock() - began)
-        points.reached("worker.after_reply")
 
     async def _apply(self, jobs: Sequence[Job], settled: _Settled) -> None:
         try:
             settled.applied.append(await self._apply_patiently(jobs))
         except Exception as e:
             if len(jobs) == 1:
-                log.warning("A job failed", exc_info=e, extra={"event": "job_failed", "update_id": _shown(jobs[0])})
+                extra = {"event": "job_failed", "update_id": _shown(jobs[0])}
+                if trace_id := tracing.trace_id(jobs[0].traceparent):
+                    extra["trace_id"] = trace_id
+                log.warning("A job failed", exc_info=e, extra=extra)
                 settled.failed.append((jobs[0], e))
                 return
             # By halves, in the order given: 5 bad jobs in 500 cost some 80 transactions instead of 500.

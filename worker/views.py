@@ -7,7 +7,7 @@ it is rebuilt. No lock decides that: versions and the origin do. The lock only s
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -81,7 +81,7 @@ class Views:
             return False
         try:
             await self._write_missed(self._redis)
-            await self._write(self._redis, applied.entries, applied.names)
+            await self._write(self._redis, applied.entries, applied.names, applied.traces)
         except (RedisError, OSError) as e:
             self._fail(e)
             self._remember(applied.entries, applied.names)
@@ -233,8 +233,10 @@ class Views:
                 raise
             log.info("Missed entries written", extra={"event": "missed_written", "entries": len(entries)})
 
-    async def _write(self, redis: Redis, entries: Iterable[Entry], names: Iterable[UserName]) -> None:
-        missing = await view.write_entries(redis, entries, names)
+    async def _write(
+        self, redis: Redis, entries: Iterable[Entry], names: Iterable[UserName], traces: Sequence[str] = ()
+    ) -> None:
+        missing = await view.write_entries(redis, entries, names, traces)
         self._breaker.worked()
         if missing:
             # Whoever builds them takes a snapshot later than now, with these entries in it.

@@ -2,6 +2,7 @@
 -- KEYS: 1 places (zset)  2 versions (hash)  3 meta (hash)  4, 5 places and versions of a rebuild
 -- ARGV: 1 feed  2 board tag  3 JSON, each player once: [[user (12 hex), minus the score, reached at (13 hex of µs),
 -- version, hidden], …], all texts but the last, since Lua's numbers lose digits when they become texts
+-- 4 and on: trace contexts that the hint bears
 -- Returns {'OK', changed}, or {'REBUILD', 0} when there is neither a served board nor a rebuild.
 local state = redis.call('HGET', KEYS[3], 'state')
 local build = redis.call('HGET', KEYS[3], 'build')
@@ -39,6 +40,7 @@ local changed = state and put(KEYS[1], KEYS[2]) or 0
 if build then put(KEYS[4], KEYS[5]) end
 if changed > 0 then
   local seq = redis.call('HINCRBY', KEYS[3], 'seq', 1)
-  redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' ' .. redis.call('HGET', KEYS[3], 'epoch') .. ' ' .. seq)
+  local hint = {ARGV[2], redis.call('HGET', KEYS[3], 'epoch'), seq, unpack(ARGV, 4)}
+  redis.call('PUBLISH', ARGV[1], table.concat(hint, ' '))
 end
 return {'OK', changed}

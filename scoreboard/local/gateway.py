@@ -14,6 +14,7 @@ from string import Template
 from scoreboard.local.local_replies import lua_sentences, mappers
 from scoreboard.local.nginx import ALIVE
 from scoreboard.local.open_files import CONNECTIONS_MAX
+from scoreboard.local.telemetry import Traces
 
 FOLDER = Path(__file__).parent.parent.parent / "envoy"
 SHIELD_FACTOR = 6  # looser than the exact window behind it, which counts retries as one
@@ -74,6 +75,8 @@ def render(
     trusted_hops: int = 0,
     connections_max: int = CONNECTIONS_MAX,
     tls: Path | None = None,
+    traces: Traces | None = None,
+    access_log_percent: int = 100,
 ) -> str:
     """Returns the configuration as text.
 
@@ -83,6 +86,7 @@ def render(
     public: the gateway's URL for clients, by default its own address. issuer: of tokens, by default `public`.
     origins: whose pages may call, beside its own. trusted_hops: proxies in front whose X-Forwarded-For is believed.
     connections_max: of clients. tls: the file that names the gateway's certificate (k8s/overlays/prod/edge-tls.yaml).
+    traces: where spans go; None: none are made. access_log_percent: of the requests below status 400; of others all.
     """
     own = public or f"http://{host}:{ports['gateway']}"
     allowed = (own, own.replace(_LOCALHOST, "localhost"), *origins)
@@ -100,10 +104,14 @@ def render(
         **_contract(),
         **_rates(updates_per_minute, logins_per_minute),
         **_services(ports, hosts or {}, hop),
+        "tracing": None if traces is None else traces.envoy(),
+        "access_log_percent": access_log_percent,
     }
     # JSON is YAML: a value of any kind stands in its place without a thought about quoting.
     quoted = {name: json.dumps(value) for name, value in values.items()}
-    return Template((FOLDER / "envoy.yaml.tmpl").read_text()).substitute(quoted)
+    text = Template((FOLDER / "envoy.yaml.tmpl").read_text()).substitute(quoted)
+    # The list of clusters is the file's end.
+    return text if traces is None else f"{text}  - {json.dumps(_collector(traces))}\n"
 
 
 def _contract() -> dict[str, object]:
@@ -153,6 +161,16 @@ def _services(ports: Mapping[str, int], hosts: Mapping[str, str], hop: Hop) -> d
             initial_connection_window_size=128 * STREAM_BYTES,
         ),
         "stream_bytes": STREAM_BYTES,
+    }
+
+
+def _collector(traces: Traces) -> dict[str, object]:
+    return {
+        "name": "traces",
+        "type": "STATIC" if _is_address(traces.host) else "STRICT_DNS",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": Hop.GRPC.protocol(),
+        "load_assignment": {"cluster_name": "traces", "endpoints": _endpoints(traces.host, traces.port)},
     }
 
 

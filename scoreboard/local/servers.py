@@ -22,6 +22,11 @@ RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one in /u
 # Two cores are shared by the whole mesh: schedulers that spin while idle would take them from the services.
 ERLANG_FLAGS = "+sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
+#: What Envoy itself has to say, as the services do (mesh/index-template.json); %j is the message as a JSON text.
+ENVOY_LOG = (
+    '{"@timestamp":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","service":"envoy","logger":"%n",'
+    '"event":"envoy","message":"%j"}'
+)
 ENVOY_DRAIN_S = 1.0  # answers say `connection: close` for so long, then the listeners close
 
 
@@ -155,6 +160,8 @@ def envoy(folder: Path, configuration: str, port: int, admin_port: int) -> Progr
         "--disable-hot-restart",  # it would leave shared memory behind
         "--log-level",
         "warning",
+        "--log-format",
+        ENVOY_LOG,
         "--concurrency",
         "2",
         "--drain-time-s",

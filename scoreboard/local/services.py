@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import scoreboard
-from scoreboard.local import accounts, probe, seal_key
+from scoreboard.local import accounts, probe, seal_key, telemetry
 from scoreboard.local.program import Program
 from scoreboard.local.secrets import Secrets, password_file
 from scoreboard.local.state import DATABASE, VHOST
@@ -22,6 +22,7 @@ STOP_GRACE_S = 15.0  # over drain_s and twice stop_grace_s: of streams or the ba
 ORIGINS = "SCOREBOARD_ORIGINS"
 #: What a local mesh hands on from the environment of `scoreboard up`; it has no options of its own for these.
 HANDED_ON = ("SCOREBOARD_AUTH_EXCHANGE_ISSUERS", ORIGINS)
+FOR_ALL = (telemetry.ENDPOINT, telemetry.RATIO)  # the same, for every service
 EVERYONE = 20_000  # streams of one address: here all clients have the same
 #: What the gateway calls; NAME-gateway is the port that it uses.
 BEHIND_GATEWAY = ("auth_svc", "score_svc", "leaderboard_svc", "stream_svc")
@@ -125,8 +126,8 @@ def origins() -> tuple[str, ...]:
     return tuple(listed)
 
 
-def _handed_on() -> dict[str, str]:
-    return {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+def _handed_on(names: tuple[str, ...] = HANDED_ON) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _auth(wiring: Wiring) -> Program:
@@ -212,7 +213,7 @@ def _service(name: str, module: str, health_name: str, environment: Mapping[str,
         argv=(sys.executable, "-m", module),
         port=port,
         is_ready=partial(probe.grpc_health, port, health_name),
-        environment={**environment, "SCOREBOARD_OPS_PORT": str(wiring.ports[f"{name}-ops"])},
+        environment={**_handed_on(FOR_ALL), **environment, "SCOREBOARD_OPS_PORT": str(wiring.ports[f"{name}-ops"])},
         folder=TREE,
         stop_grace_s=STOP_GRACE_S,
     )

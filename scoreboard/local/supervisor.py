@@ -29,6 +29,7 @@ from scoreboard.local import (
     servers,
     services,
     state,
+    telemetry,
 )
 from scoreboard.local.gateway import Hop
 from scoreboard.local.keeper import Keeper
@@ -178,6 +179,8 @@ class Supervisor:
             hop=self._options.hop,
             origins=services.origins(),
             connections_max=open_files.connections(self._files),
+            traces=telemetry.Traces.of_environment(),
+            access_log_percent=telemetry.access_log_percent(),
         )
         port, admin_port = wiring.ports["gateway"], wiring.ports["envoy-admin"]
         await self._begin(servers.envoy(self._data, configuration, port, admin_port))

@@ -109,16 +109,16 @@ def test_only_the_one_path_becomes_a_websocket() -> None:
 @pytest.mark.parametrize(
     ("data", "hint"),
     [
-        (b"1:0 2 3", ("1:0", 2 * 2**32 + 3)),
+        (b"1:0 2 3", ("1:0", 2 * 2**32 + 3, [])),
         (b"", None),
         (b"1:0 2", None),
         (b"1:0 2 -3", None),
         (b"1:0 two 3", None),
-        (b"1:0 2 3 4", None),
-        (b"\xff 2 3", ("\ufffd", 2 * 2**32 + 3)),
+        (b"1:0 2 3 00-ab-cd-01 00-ef-12-01", ("1:0", 2 * 2**32 + 3, ["00-ab-cd-01", "00-ef-12-01"])),
+        (b"\xff 2 3", ("\ufffd", 2 * 2**32 + 3, [])),
     ],
 )
-def test_a_hint_is_read_or_ignored(data: bytes, hint: tuple[str, int] | None) -> None:
+def test_a_hint_is_read_or_ignored(data: bytes, hint: tuple[str, int, list[str]] | None) -> None:
     assert parse_hint(data) == hint
 
 
