@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from monitoring import slo
 from scoreboard.local.installed import debian_program
 
 TREE = Path(__file__).resolve().parents[2]
-RULES = sorted((TREE / "monitoring" / "rules").glob("*.yml"))
-ALERTS: dict[str, dict[str, Any]] = {
-    rule["alert"]: rule
-    for path in RULES
+GROUPS = [
+    group
+    for path in sorted((TREE / "monitoring" / "rules").glob("*.yml"))
     for group in yaml.safe_load(path.read_text())["groups"]
-    for rule in group["rules"]
-    if "alert" in rule
+]
+ALERTS: dict[str, dict[str, Any]] = {
+    rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule
 }
 
 Series = dict[str, str]
@@ -30,7 +30,10 @@ Series = dict[str, str]
 
 @dataclass(frozen=True)
 class Case:
-    """One alert: at a time, with some series, it fires for these labels; with others it is quiet."""
+    """One alert: at a time, with some series, it fires for these labels; with others it is quiet.
+
+    interval: between two samples of the series; evaluated: between two evaluations of the rules.
+    """
 
     alert: str
     at: str
@@ -38,6 +41,7 @@ class Case:
     labels: dict[str, str]
     quiet: Series
     interval: str = "1m"
+    evaluated: str = "1m"
 
 
 P = 'job="scoreboard",process="worker-1"'
@@ -164,6 +168,7 @@ CAUSES = (
         WORKER,
         one("scoreboard_redis_failures_total", "0 1x15"),
         interval="15s",
+        evaluated="15s",
     ),
     Case(
         "BoardsUnsettled",
@@ -217,12 +222,13 @@ def pushed(share: int) -> Series:
     return late("scoreboard_stream_push_delay_seconds", "scoreboard_stream_push_delay_seconds", "0.25", share)
 
 
-SPARSE = "10m"  # days at a minute each would take minutes to evaluate
+#: At which time, with a sample and an evaluation each: days at a minute each would take minutes to evaluate.
+FAST_TIMES, SLOW_TIMES = ("70m", "1m", "10m"), ("25h", "10m", "1h")
 #: Bad events in a thousand: more, and fewer, than the speed that each alert waits for.
 FAST_CALLS, SLOW_CALLS = (16, 5), (4, 0)
 FAST_DELAYS, SLOW_DELAYS = (160, 50), (40, 5)
 PROMISES = tuple(
-    Case(f"{name}Burn{suffix}", at, made(more), {"slo": slo_name}, made(fewer), interval)
+    Case(f"{name}Burn{suffix}", at, made(more), {"slo": slo_name}, made(fewer), *each)
     for name, slo_name, made, (fast, slowly) in (
         ("Updates", "updates", lambda n: calls("ScoreService/UpdateScore", n, "BROKER_AWAY"), (FAST_CALLS, SLOW_CALLS)),
         ("Reads", "reads", lambda n: calls("GET /api/scores/leaderboard", n), (FAST_CALLS, SLOW_CALLS)),
@@ -230,7 +236,7 @@ PROMISES = tuple(
         ("Shown", "shown", shown, (FAST_DELAYS, SLOW_DELAYS)),
         ("Pushed", "pushed", pushed, (FAST_DELAYS, SLOW_DELAYS)),
     )
-    for suffix, at, interval, (more, fewer) in (("Fast", "70m", "1m", fast), ("Slowly", "25h", SPARSE, slowly))
+    for suffix, (at, *each), (more, fewer) in (("Fast", FAST_TIMES, fast), ("Slowly", SLOW_TIMES, slowly))
 )
 CASES = (*CAUSES, *PROMISES)
 
@@ -241,28 +247,39 @@ def test_every_alert_has_its_two_tests() -> None:
 
 
 def test_every_alert_fires_and_stays_quiet(tmp_path: Path) -> None:
-    for interval, cases in itertools.groupby(sorted(CASES, key=_evaluated), key=_evaluated):
-        tests = [test for case in cases for test in (_test(case, case.fires), _test(case, case.quiet, is_quiet=True))]
-        content = {"rule_files": [str(path) for path in RULES], "evaluation_interval": interval, "tests": tests}
-        assert promtool(tmp_path, content) == ""
+    files = [file for number, group in enumerate(GROUPS) for file in _files(tmp_path, str(number), group)]
+    assert promtool(*files) == ""
 
 
 def test_the_tests_of_alerts_can_fail(tmp_path: Path) -> None:
-    case = CAUSES[0]
+    case, path = CAUSES[0], tmp_path / "wrong.test.yml"
+    rules = TREE / "monitoring" / "rules" / "causes.yml"
     for wrong in (_test(case, case.quiet), _test(case, case.fires, is_quiet=True)):
-        assert case.alert in promtool(tmp_path, {"rule_files": [str(path) for path in RULES], "tests": [wrong]})
+        path.write_text(yaml.safe_dump(_content(rules, [wrong], case.evaluated)))
+        assert case.alert in promtool(path)
 
 
-def _evaluated(case: Case) -> str:
-    return SPARSE if case.interval == SPARSE else "1m"
+def _files(folder: Path, name: str, group: dict[str, Any]) -> Iterator[Path]:
+    """Writes the tests of a group's alerts, with its rules alone: promtool evaluates all rules that it is given."""
+    rules = folder / f"{name}.yml"
+    rules.write_text(yaml.safe_dump({"groups": [group]}))
+    alerts = {rule["alert"] for rule in group["rules"] if "alert" in rule}
+    for evaluated in {case.evaluated for case in CASES if case.alert in alerts}:
+        mine = [case for case in CASES if case.alert in alerts and case.evaluated == evaluated]
+        tests = [_test(case, case.fires) for case in mine] + [_test(case, case.quiet, is_quiet=True) for case in mine]
+        path = folder / f"{name}.{evaluated}.test.yml"
+        path.write_text(yaml.safe_dump(_content(rules, tests, evaluated)))
+        yield path
 
 
-def promtool(folder: Path, content: dict[str, Any]) -> str:
-    """What promtool has against the tests; nothing when they pass."""
-    path = folder / "alerts.test.yml"
-    path.write_text(yaml.safe_dump(content))
+def _content(rules: Path, tests: list[dict[str, Any]], evaluated: str) -> dict[str, Any]:
+    return {"rule_files": [str(rules)], "evaluation_interval": evaluated, "tests": tests}
+
+
+def promtool(*files: Path) -> str:
+    """What promtool has against the tests of these files; nothing when they pass."""
     done = subprocess.run(
-        [debian_program("promtool", "prometheus"), "test", "rules", str(path)],
+        [debian_program("promtool", "prometheus"), "test", "rules", *map(str, files)],
         capture_output=True,
         text=True,
         check=False,
