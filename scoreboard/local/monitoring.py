@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from scoreboard.local import accounts, probe, services
+from scoreboard.local import accounts, probe, secrets, services
 from scoreboard.local.files import write_private
 from scoreboard.local.installed import debian_program
 from scoreboard.local.program import Program
@@ -86,23 +87,25 @@ def alertmanager(folder: Path, port: int, configuration: Mapping[str, object]) -
 
 
 def exporters(wiring: Wiring) -> list[Program]:
-    """What shows Redis' and Postgres' own figures; the password comes by the environment."""
+    """What shows Redis' and Postgres' own figures; the passwords come by the environment, as they are at each start."""
     ports, owner = wiring.ports, accounts.OWNER
-    postgres = accounts.postgres_url(owner, wiring.secrets.postgres[owner], ports["postgres"], DATABASE)
+
+    def redis_password() -> Mapping[str, str]:
+        return {"REDIS_PASSWORD": secrets.load(wiring.data).redis[owner]}
+
+    def postgres_url() -> Mapping[str, str]:
+        password = secrets.load(wiring.data).postgres[owner]
+        url = accounts.postgres_url(owner, password, ports["postgres"], DATABASE)
+        return {"DATA_SOURCE_NAME": f"{url}?sslmode=disable"}
+
+    redis = {"REDIS_ADDR": f"redis://127.0.0.1:{ports['redis']}", "REDIS_USER": owner}
     return [
-        _exporter(
-            "redis-exporter",
-            ports,
-            {
-                "REDIS_ADDR": f"redis://127.0.0.1:{ports['redis']}",
-                "REDIS_USER": owner,
-                "REDIS_PASSWORD": wiring.secrets.redis[owner],
-            },
-        ),
+        _exporter("redis-exporter", ports, redis, redis_password),
         _exporter(
             "postgres-exporter",
             ports,
-            {"DATA_SOURCE_NAME": f"{postgres}?sslmode=disable"},
+            {},
+            postgres_url,
             # Its own queries are of Postgres 15 at the newest.
             "--disable-default-metrics",
             "--disable-settings-metrics",
@@ -169,27 +172,21 @@ def alertmanager_configuration(webhook: str | None) -> dict[str, object]:
     }
 
 
-def _exporter(name: str, ports: Mapping[str, int], environment: Mapping[str, str], *flags: str) -> Program:
+def _exporter(
+    name: str,
+    ports: Mapping[str, int],
+    environment: Mapping[str, str],
+    passwords: Callable[[], Mapping[str, str]],
+    *flags: str,
+) -> Program:
     program, port = f"prometheus-{name}", ports[name]
     listen = f"{'-' if name == 'redis-exporter' else '--'}web.listen-address=127.0.0.1:{port}"
     argv = (debian_program(program, program), listen, *flags)
-    return _program(name, argv, port, environment)
+    return replace(_program(name, argv, port), environment=environment, passwords=passwords)
 
 
-def _program(
-    name: str,
-    argv: tuple[str, ...],
-    port: int,
-    environment: Mapping[str, str] | None = None,
-) -> Program:
-    return Program(
-        name=name,
-        argv=argv,
-        port=port,
-        is_ready=is_ready(name, port),
-        environment=environment or {},
-        folder=Path("/"),
-    )
+def _program(name: str, argv: tuple[str, ...], port: int) -> Program:
+    return Program(name=name, argv=argv, port=port, is_ready=is_ready(name, port), folder=Path("/"))
 
 
 def is_ready(name: str, port: int) -> Callable[[], Awaitable[bool]]:

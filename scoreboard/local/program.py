@@ -43,7 +43,7 @@ class Program:
 
     port: the port that people ask about. stop_signal: asks it to end; after stop_grace_s it is killed.
     death_signal: what the kernel sends it when its parent dies. is_ready: never raises for a server that
-    is not there yet. listed: shown by `scoreboard status`.
+    is not there yet. listed: shown by `scoreboard status`. passwords: more of its environment, asked for at each start.
     drain: awaited before the stop signal.
     """
 
@@ -59,6 +59,7 @@ class Program:
     stop_grace_s: float = 10.0
     ready_timeout_s: float = 60.0
     listed: bool = True
+    passwords: Callable[[], Mapping[str, str]] = dict
     drain: Callable[[], Awaitable[None]] | None = None
 
     def command(self) -> list[str]:
@@ -169,7 +170,7 @@ async def start(program: Program, log: Path) -> Running:
                 stdout=output,
                 stderr=output,
                 cwd=program.folder,
-                env={**base_environment(), **program.environment},
+                env={**base_environment(), **program.environment, **program.passwords()},
                 start_new_session=True,
             )
     except OSError as error:

@@ -131,6 +131,10 @@ async def _replace(
         await change()
     secrets.keep(data, server, {**known, **fresh})
     secrets.hand_out(data, server, fresh)
+    # An exporter learns passwords when it starts, and the supervisor starts it again.
+    for process in state.require(data).running():
+        if process.name == f"{server}-exporter" and (found := process.find()) is not None:
+            found.terminate()
 
 
 #: What can be rotated, by the word for it.

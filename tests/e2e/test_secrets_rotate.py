@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
@@ -42,6 +43,7 @@ async def test_secrets_are_rotated_under_load_and_no_call_is_refused(breakable: 
         await crowd.rest()
         assert crowd.errors == []
     await old_passwords_are_worth_nothing(before, ports)
+    await eventually(lambda: are_seen(ports), 60, "exporters with the new passwords")
     after = secrets.load(breakable.data)
     assert after.postgres[SUPERUSER] == before.postgres[SUPERUSER]
     for server in ("postgres", "redis", "rabbitmq"):
@@ -49,6 +51,16 @@ async def test_secrets_are_rotated_under_load_and_no_call_is_refused(breakable: 
         there = [file for file in files if file.exists()]
         assert all(file.stat().st_mode & 0o777 == 0o600 for file in there)
         assert {file.read_text().strip() for file in there} <= set(getattr(after, server).values())
+
+
+async def are_seen(ports: Mapping[str, int]) -> bool:
+    """Whether the figures of Redis and Postgres are still to be had."""
+    async with httpx.AsyncClient() as client:
+        for server, figure in (("redis", "redis_up 1"), ("postgres", "pg_up 1")):
+            answer = await client.get(f"http://127.0.0.1:{ports[f'{server}-exporter']}/metrics")
+            if f"\n{figure}\n" not in answer.text:
+                return False
+    return True
 
 
 async def test_a_rotated_master_key_counts_for_new_sessions_and_a_token_key_is_published(

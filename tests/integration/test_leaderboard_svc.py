@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -140,8 +140,14 @@ async def test_many_who_list_the_boards_at_once_cost_postgres_one_read(world: Wo
     waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'board_periods'::regclass AND NOT granted"
     async with world.pool.acquire() as holder, holder.transaction():
         await holder.execute("LOCK TABLE board_periods IN ACCESS EXCLUSIVE MODE")
-        calls = [asyncio.ensure_future(world.boards.ListBoards(pb.ListBoardsRequest())) for _ in range(50)]
-        await eventually(lambda: world.pool.fetchval(waiting), what="a read that waits")
+        calls: list[Awaitable[pb.ListBoardsResponse]] = []
+
+        async def one_more_waits() -> object:  # one at first is told what was read for another test
+            calls.append(asyncio.ensure_future(world.boards.ListBoards(pb.ListBoardsRequest())))
+            return await world.pool.fetchval(waiting)
+
+        await eventually(one_more_waits, what="a read that waits")
+        calls += [asyncio.ensure_future(world.boards.ListBoards(pb.ListBoardsRequest())) for _ in range(50)]
         await world.boards.GetLeaderboard(pb.GetLeaderboardRequest())  # behind them, so that all are there
         assert await world.pool.fetchval(waiting) == 1
     answers = await asyncio.gather(*calls)
