@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import grpc
 import jwt
+import pytest
 import redis.asyncio
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -308,19 +309,24 @@ async def own_part(
             await servers.delete_vhost(vhost)
 
 
-@asynccontextmanager
-async def module_scoring(
-    postgres_server: PostgresServer,
-    template_database: str,
-    rabbitmq_server: RabbitmqServer,
-    redis_server: RedisServer,
-    folder: Path,
-) -> AsyncIterator[Scoring]:
-    """One service for all tests of a module, on an empty Redis; each test has players and clients of its own."""
-    flusher = redis.asyncio.Redis.from_url(redis_server.url())
-    async with own_part(postgres_server, template_database, rabbitmq_server) as (database, vhost):
-        await flusher.flushall()
-        async with scoring(database, redis_server, vhost, folder, score_answer_budget_s=PATIENT_S) as made:
-            yield made
-        await flusher.flushall()
-        await flusher.aclose()
+def module_world() -> Any:
+    """Returns a fixture: one service for all tests of a module, on an empty Redis; each has players of its own."""
+
+    @pytest.fixture(scope="module")
+    async def world(
+        postgres_server: PostgresServer,
+        template_database: str,
+        rabbitmq_server: RabbitmqServer,
+        redis_server: RedisServer,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> AsyncIterator[Scoring]:
+        folder = tmp_path_factory.mktemp("scoring")
+        flusher = redis.asyncio.Redis.from_url(redis_server.url())
+        async with own_part(postgres_server, template_database, rabbitmq_server) as (database, vhost):
+            await flusher.flushall()
+            async with scoring(database, redis_server, vhost, folder, score_answer_budget_s=PATIENT_S) as made:
+                yield made
+            await flusher.flushall()
+            await flusher.aclose()
+
+    return world

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -12,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoreboard.v1 import score_pb2 as pb
-from tests.scoring import Player, Scoring, module_scoring, new_nonce, update_id_of
-from tests.servers import PostgresServer, RabbitmqServer, RedisServer
+from tests.scoring import Player, Scoring, module_world, new_nonce, update_id_of
 from tests.sizes import SHARING, Record, sized
 from tests.waiting import eventually
 
@@ -21,18 +19,7 @@ some = settings(max_examples=20, suppress_health_check=SHARING)
 more = settings(some, max_examples=sized(40, 300))
 
 
-@pytest.fixture(scope="module")
-async def world(
-    postgres_server: PostgresServer,
-    template_database: str,
-    rabbitmq_server: RabbitmqServer,
-    redis_server: RedisServer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Scoring]:
-    """One service for the tests of this module: each has players and clients of its own."""
-    folder = tmp_path_factory.mktemp("score_batch")
-    async with module_scoring(postgres_server, template_database, rabbitmq_server, redis_server, folder) as made:
-        yield made
+world = module_world()
 
 
 def item(player: Player, action_id: str = "win-round", nonce: str | None = None, **fields: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -17,8 +17,8 @@ from score_svc.accept import Acceptor, Asked
 from score_svc.retry import Claim
 from scoreboard.client import ScoreboardError
 from scoreboard.v1 import score_pb2 as pb
-from tests.scoring import Player, Scoring, module_scoring, new_nonce
-from tests.servers import PostgresServer, RabbitmqServer, RedisServer
+from tests.scoring import Player, Scoring, module_world, new_nonce
+from tests.servers import RedisServer
 from tests.sizes import Record, sized
 
 LIMIT = 10
@@ -30,17 +30,7 @@ BURST_EVERY_S = 0.1
 BURST = 4  # updates of a player at each service at once
 
 
-@pytest.fixture(scope="module")
-async def world(
-    postgres_server: PostgresServer,
-    template_database: str,
-    rabbitmq_server: RabbitmqServer,
-    redis_server: RedisServer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Scoring]:
-    folder = tmp_path_factory.mktemp("score_rate")
-    async with module_scoring(postgres_server, template_database, rabbitmq_server, redis_server, folder) as made:
-        yield made
+world = module_world()
 
 
 class Pusher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,12 +27,11 @@ from tests.scoring import (
     Player,
     Scoring,
     answered,
-    module_scoring,
+    module_world,
     new_nonce,
     refused,
     update_id_of,
 )
-from tests.servers import PostgresServer, RabbitmqServer, RedisServer
 from tests.sizes import SHARING, Record, sized
 from tests.waiting import SCALE, eventually
 
@@ -40,18 +39,7 @@ NEVER = "01998c2a-5e1b-7c3d-9e4f-0123456789ab"  # an id of no update
 some = settings(max_examples=sized(60, 300), suppress_health_check=SHARING)
 
 
-@pytest.fixture(scope="module")
-async def world(
-    postgres_server: PostgresServer,
-    template_database: str,
-    rabbitmq_server: RabbitmqServer,
-    redis_server: RedisServer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Scoring]:
-    """One service for the tests of this module: each has players of its own."""
-    folder = tmp_path_factory.mktemp("score_svc")
-    async with module_scoring(postgres_server, template_database, rabbitmq_server, redis_server, folder) as made:
-        yield made
+world = module_world()
 
 
 async def test_an_update_counts_and_is_answered_with_the_score(world: Scoring) -> None:
