@@ -84,6 +84,10 @@ class Family(Generic[C]):
         """Has a figure asked for whenever someone looks; a later one of the same labels takes its place."""
         self._read[self._checked(values)] = figure
 
+    def children(self) -> Mapping[tuple[str, ...], C]:
+        """Returns the children that were made, by their label values."""
+        return self._made
+
     def _checked(self, values: tuple[str, ...]) -> tuple[str, ...]:
         if len(values) != len(self.described.labels):
             raise ValueError(f"{self.described.name} has the labels {self.described.labels}")

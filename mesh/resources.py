@@ -7,9 +7,11 @@ import asyncio
 import logging
 import threading
 import time
-from collections import Counter
+from collections.abc import Mapping
 
 import psutil
+
+from mesh import rpc_figures
 
 log = logging.getLogger(__name__)
 
@@ -17,10 +19,11 @@ PAUSE_S = 60.0
 
 
 class Resources:
-    """What was told last. refusals: by method and reason, counted by mesh.rpc; emptied here."""
+    """What was told last. methods: paths of RPCs, by their names among the metrics; of others no refusal is told."""
 
-    def __init__(self, refusals: Counter[tuple[str, str]]) -> None:
-        self._refusals = refusals
+    def __init__(self, methods: Mapping[str, str]) -> None:
+        self._methods = methods
+        self._refusals = rpc_figures.refusals()
         self._process = psutil.Process()
         self._cpu_s, self._at = 0.0, time.monotonic()
 
@@ -48,9 +51,12 @@ class Resources:
         }
         self._cpu_s, self._at = cpu_s, now
         log.info("Resources in use", extra=extra)
-        refusals = dict(self._refusals)
-        self._refusals.clear()
-        for (method, reason), count in refusals.items():
-            log.info(
-                "Calls were refused", extra={"event": "refused", "method": method, "reason": reason, "count": count}
-            )
+        self._tell_refusals()
+
+    def _tell_refusals(self) -> None:
+        before, self._refusals = self._refusals, rpc_figures.refusals()
+        for (name, reason), total in self._refusals.items():
+            count = int(total - before.get((name, reason), 0))
+            if count and name in self._methods:
+                extra = {"event": "refused", "method": self._methods[name], "reason": reason, "count": count}
+                log.info("Calls were refused", extra=extra)

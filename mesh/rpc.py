@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -114,7 +113,6 @@ class Calls:
         self._verifier = verifier
         self._in_flight = 0
         IN_FLIGHT.read(lambda: self._in_flight)
-        self.refusals: Counter[tuple[str, str]] = Counter()  # by method and reason; whoever tells of them empties it
 
     async def unary(
         self, method: Method, body: bytes, metadata: Mapping[str, str], deadline: float | None
@@ -131,7 +129,7 @@ class Calls:
             response = await method.run(_parse(method.request_class, body), call)
             return _serialise(response), call.answer
         except Exception as e:
-            refused = self._counted(e, method, metadata)
+            refused = _counted(e, method, metadata)
             if traced is not None:
                 traced.fail(refused.reason, is_fault=CODES[refused.reason] in FAULTS)
             raise refused from e
@@ -165,15 +163,9 @@ class Calls:
             finally:
                 call.push = push_nothing  # the transport may carry another call from now on
         except Exception as e:
-            raise self._counted(e, method, metadata) from e
+            raise _counted(e, method, metadata) from e
         finally:
             are_open.inc(-1)
-
-    def _counted(self, error: Exception, method: Method, metadata: Mapping[str, str]) -> Refused:
-        refused = explained(error, method.path, metadata)
-        method.figures.refused(refused.reason)
-        self.refusals[method.path, refused.reason] += 1
-        return refused
 
     async def _call(self, access: Access, metadata: Mapping[str, str], deadline: float | None) -> Call:
         call = Call(metadata, deadline=deadline)
@@ -219,6 +211,12 @@ def explained(error: Exception, path: str, metadata: Mapping[str, str]) -> Refus
         refused.metadata["trace_id"] = trace_id
     extra = {"event": "call_failed", "method": path, **refused.metadata}
     log.error("A call failed unexpectedly", exc_info=error, extra=extra)
+    return refused
+
+
+def _counted(error: Exception, method: Method, metadata: Mapping[str, str]) -> Refused:
+    refused = explained(error, method.path, metadata)
+    method.figures.refused(refused.reason)
     return refused
 
 

@@ -17,6 +17,11 @@ CLOCKS_DIFFER_S = 0.01  # grpc's own clock ends a call
 CANCELLED = "CANCELLED"  # the caller left: no reason of ours
 
 
+def refusals() -> dict[tuple[str, str], float]:
+    """Returns how many calls of this process ended with one of our refusals so far, by RPC and reason."""
+    return {(name, reason): refused.value for (name, _, reason), refused in _REFUSALS.children().items() if reason}
+
+
 class RpcFigures:
     """The figures of one RPC, or of one page, by its name: `ScoreService/UpdateScore`, `GET /openapi.json`."""
 

@@ -14,7 +14,7 @@ from mesh import grpc_aio, metrics
 from mesh.http1 import Http1Server
 from mesh.plain_get import HttpAnswer, Page
 from mesh.resources import Resources
-from mesh.rpc import Calls, Service, Verifier
+from mesh.rpc import Calls, Service, Verifier, by_path
 from mesh.settings import ServiceSettings
 from mesh.tasks import end
 from mesh.tls import TlsFiles
@@ -73,7 +73,7 @@ async def serve(
     names = [*(service.descriptor.full_name for service in services), *readiness_names]
     watch = asyncio.create_task(_watch_readiness(checks, names, ready), name="readiness")
     log.info("Serving", extra={"event": "serving", "port": port})
-    resources = Resources(calls.refusals)
+    resources = Resources({method.figures.name: path for path, method in by_path(services).items()})
     telling = asyncio.create_task(resources.keep_telling(), name="resources")
     await stop.wait()
     log.info("Draining", extra={"event": "draining"})
