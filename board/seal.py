@@ -21,6 +21,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
+    NoEncryption,
+    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
     load_pem_public_key,
@@ -211,12 +213,22 @@ class SealKey:
         self.kid = kid_of(self.public)
 
     @classmethod
+    def new(cls) -> SealKey:
+        """Makes a key from chance."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
     def load(cls, path: Path) -> SealKey:
         """Reads a PEM file (PKCS 8). Raises OSError, and ValueError for another kind of key."""
         key = load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(key, Ed25519PrivateKey):
             raise ValueError(f"{path} holds no Ed25519 key: make one with openssl genpkey -algorithm ed25519")
         return cls(key)
+
+    @property
+    def private_pem(self) -> str:
+        """Returns what `load` reads."""
+        return self._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
     @property
     def public_pem(self) -> str:

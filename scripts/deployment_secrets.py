@@ -7,22 +7,17 @@ variables. `… store` prints what a secret store is to hold for k8s/overlays/pr
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
+from board.seal import SealKey
 from scoreboard.local import accounts
 from scoreboard.local.postgres import SUPERUSER
-from scoreboard.local.secrets import MASTER_KEY_BYTES, OPERATOR_SECRET_BYTES
+from scoreboard.local.secrets import new_master_keys, new_operator_secret, new_password
 from scoreboard.local.state import DATABASE, VHOST
 
-ORDINARY = 24  # bytes of a password
 SCALER = "keda"  # the account by which KEDA asks how long the queue is
 
 Secrets = dict[str, dict[str, str]]
@@ -30,20 +25,20 @@ Secrets = dict[str, dict[str, str]]
 
 def make_store() -> Secrets:
     """Return what is random, laid out as the production's secret store has it: scoreboard/ACCOUNT, then the server."""
-    made: Secrets = {account: {"postgres": _password(), "redis": _password()} for account in accounts.ACCOUNTS}
+    made: Secrets = {account: {"postgres": new_password(), "redis": new_password()} for account in accounts.ACCOUNTS}
     for account in (*accounts.BROKER_ACCOUNTS, SCALER):
-        made.setdefault(account, {})["rabbitmq"] = _password()
-    key = base64.urlsafe_b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).rstrip(b"=").decode()
-    made["master-keys"] = {"json": json.dumps({"current": 1, "keys": {"1": key}})}
-    made["audit-key"] = _audit_key()
-    made["operator-client"] = {"secret": secrets.token_urlsafe(OPERATOR_SECRET_BYTES)}
+        made.setdefault(account, {})["rabbitmq"] = new_password()
+    made["master-keys"] = {"json": json.dumps(new_master_keys())}
+    audit_key = SealKey.new()
+    made["audit-key"] = {"key": audit_key.private_pem, "public": audit_key.public_pem}
+    made["operator-client"] = {"secret": new_operator_secret()}
     return {f"scoreboard/{name}": values for name, values in made.items()}
 
 
 def make() -> Secrets:
     """Return each Secret's keys and values, by its name in k8s/."""
     store = {name.removeprefix("scoreboard/"): values for name, values in make_store().items()}
-    superuser = _password()
+    superuser = new_password()
     redis = {account: store[account]["redis"] for account in accounts.ACCOUNTS}
     rabbitmq = {account: store[account]["rabbitmq"] for account in accounts.BROKER_ACCOUNTS}
     made: Secrets = {
@@ -74,17 +69,6 @@ def _urls(account: str, passwords: Mapping[str, str]) -> dict[str, str]:
     if "rabbitmq" in passwords and account != accounts.OWNER:  # no process of the owner's speaks to RabbitMQ
         urls["SCOREBOARD_RABBITMQ_URL"] = f"amqp://{account}:{passwords['rabbitmq']}@rabbitmq:5672/{VHOST}"
     return urls
-
-
-def _audit_key() -> dict[str, str]:
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return {"key": private.decode(), "public": public.decode()}
-
-
-def _password() -> str:
-    return secrets.token_urlsafe(ORDINARY)
 
 
 def as_kubernetes(made: Secrets) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from board import audit
 from board.audit_file import read_seals
@@ -22,7 +21,7 @@ from tests.servers import Database
 from worker.sealer import Sealer
 from worker.seals_file import SealsFile
 
-KEY = SealKey(Ed25519PrivateKey.generate())
+KEY = SealKey.new()
 TRUSTED = TrustedKeys([KEY.public])
 ADD_ROW = """INSERT INTO score_logs (id, user_ref, action_id, score_change, score_after, accepted_at)
              VALUES ($1, $2, 'win-round', 50, 50, $3)"""

@@ -20,7 +20,7 @@ def make(data: Path) -> None:
     path = key_file(data)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if not path.exists():
-        write_private(path, _make())
+        write_private(path, SealKey.new().private_pem)
     try:
         key = SealKey.load(path)
     except ValueError as error:
@@ -41,14 +41,6 @@ def public_file(data: Path) -> Path:
 def seals_file(data: Path) -> Path:
     """Return the file to which the workers publish seals."""
     return data / "audit" / "seals.jsonl"
-
-
-def _make() -> str:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    key = Ed25519PrivateKey.generate()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def _trust(path: Path, pem: str) -> None:

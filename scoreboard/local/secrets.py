@@ -17,6 +17,7 @@ from scoreboard.local.trouble import Trouble
 
 MASTER_KEY_BYTES = 32  # as long as the SHA-256 that HKDF and HMAC are built on
 OPERATOR_SECRET_BYTES = 32  # as mesh/client_secret.py makes them
+PASSWORD_BYTES = 24
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ def load(data: Path) -> Secrets:
 def master_keys_file(data: Path) -> Path:
     """Return the file of the master keys, made when it is not there. Raises Trouble when it is damaged."""
     path = data / "master-keys.json"
-    _load_or_make(path, _make_master_keys, lambda values: values["keys"][str(values["current"])])
+    _load_or_make(path, new_master_keys, lambda values: values["keys"][str(values["current"])])
     return path
 
 
@@ -102,7 +103,7 @@ def _make() -> dict[str, Any]:
         "redis": new_passwords(ACCOUNTS),
         "rabbitmq": new_passwords(BROKER_ACCOUNTS),
         "erlang_cookie": secrets.token_hex(24),
-        "operator": secrets.token_urlsafe(OPERATOR_SECRET_BYTES),
+        "operator": new_operator_secret(),
     }
 
 
@@ -115,7 +116,7 @@ def _completed(known: dict[str, Any]) -> dict[str, Any]:
         "rabbitmq": new_passwords(BROKER_ACCOUNTS),
     }
     return {
-        "operator": secrets.token_urlsafe(OPERATOR_SECRET_BYTES),
+        "operator": new_operator_secret(),
         **known,
         **{server: {**fresh, **known[server]} for server, fresh in made.items()},
     }
@@ -123,7 +124,17 @@ def _completed(known: dict[str, Any]) -> dict[str, Any]:
 
 def new_passwords(accounts: tuple[str, ...]) -> dict[str, str]:
     """Return a new password for each account."""
-    return {account: secrets.token_urlsafe(24) for account in accounts}
+    return {account: new_password() for account in accounts}
+
+
+def new_password() -> str:
+    """Return a new password of a server's account."""
+    return secrets.token_urlsafe(PASSWORD_BYTES)
+
+
+def new_operator_secret() -> str:
+    """Return a new secret of the trusted client accounts.OPERATOR."""
+    return secrets.token_urlsafe(OPERATOR_SECRET_BYTES)
 
 
 def new_master_key() -> str:
@@ -131,5 +142,6 @@ def new_master_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).rstrip(b"=").decode()
 
 
-def _make_master_keys() -> dict[str, Any]:
+def new_master_keys() -> dict[str, Any]:
+    """Return a file of master keys with one key."""
     return {"current": 1, "keys": {"1": new_master_key()}}

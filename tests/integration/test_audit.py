@@ -11,7 +11,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from board import seal_store
 from board.audit import Audit, check
@@ -353,7 +352,7 @@ async def change_and_seal_anew(ledger: Ledger) -> Wrong:
     """Goes all the way with another key: the key is not trusted, and other seals were published."""
     await change(ledger)
     published = {seal.seal_no: seal for seal in read_seals(ledger.file)}
-    other = SealKey(Ed25519PrivateKey.generate())
+    other = SealKey.new()
     tree, before, wrong = await _write_leaves(ledger, 2), published[1].seal, Wrong()
     for seal in await seal_store.seals_after(ledger.owner, 1, 9):
         fields = {name: getattr(seal, name) for name in ("seal_no", "cluster", "from_txid", "to_txid", "row_count")}
@@ -520,7 +519,7 @@ async def test_a_row_that_moves_to_its_partition_stays_sealed(ledger: Ledger) ->
 async def test_another_key_goes_on_with_the_chain(ledger: Ledger) -> None:
     await ledger.add(ledger.owner, 1)
     await sealed(ledger, 1)
-    new = SealKey(Ed25519PrivateKey.generate())
+    new = SealKey.new()
     await ledger.add(ledger.owner, 1)
     await eventually(ledger.sealer(new).seal_all, 30, "a seal of the new key")
     found = await ledger.check()

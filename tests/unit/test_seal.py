@@ -11,7 +11,6 @@ from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +36,7 @@ from scoreboard.local.trouble import Trouble
 from worker.seals_file import SealsFile
 
 AT = datetime(2026, 11, 27, 21, 30, 0, 123456, tzinfo=UTC)
-KEY, OTHER_KEY = SealKey(Ed25519PrivateKey.generate()), SealKey(Ed25519PrivateKey.generate())
+KEY, OTHER_KEY = SealKey.new(), SealKey.new()
 HASHES = st.lists(st.binary(min_size=32, max_size=32), max_size=70)
 
 
