@@ -84,8 +84,8 @@ class Hub:
         topic = self._topics.get(watcher.board) or self._open(watcher.board)
         topic.watchers.add(watcher)
         self._count += 1
-        await topic.current()
-        if watcher.identity is not None:
+        snapshot = await topic.current()
+        if watcher.wants_place(snapshot) and watcher.identity is not None:
             watcher.offer_me(await topic.place(watcher.identity.subject))
         # Read again: the wait above may have seen a newer one, which must not be followed by an older.
         watcher.offer(await topic.current())

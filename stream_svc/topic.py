@@ -176,7 +176,7 @@ class Topic:
             await asyncio.sleep(pause_s)
 
     async def _try_to_tell_places(self) -> bool:
-        waiting = [watcher for watcher in self.watchers if watcher.identity is not None]
+        waiting = [watcher for watcher in self.watchers if watcher.wants_place(self.snapshot)]
         if not waiting:
             return True
         lanes = (self._tell_places(waiting[i::PLACES_AT_ONCE]) for i in range(PLACES_AT_ONCE))

@@ -56,8 +56,14 @@ class Watcher:
             return self._me
         return self._newest.place(self.identity.subject) or self._me
 
+    def wants_place(self, snapshot: Snapshot | None) -> bool:
+        """Whether the own place must be read, since it is asked for and these rows do not tell it."""
+        return self.identity is not None and (snapshot is None or snapshot.place(self.identity.subject) is None)
+
     def offer(self, snapshot: Snapshot) -> None:
         """Puts a newer snapshot into the slot; wakes the writer when this watcher's rows or own place changed."""
+        if self.identity is not None:
+            self._me = self.me  # as the rows had it: who drops out of them keeps it until the place is read
         self._newest = snapshot
         sent = self._sent
         if (

@@ -160,6 +160,19 @@ def test_the_own_place_is_the_one_that_the_rows_show() -> None:
     assert (frame.me.score, [row.score for row in frame.leaderboard]) == (7, [9])
 
 
+def test_who_drops_out_of_the_rows_keeps_the_place_until_it_is_read() -> None:
+    slot = watcher()
+    first, second = series(rows(9, 5), rows(9))
+    slot.identity = Identity(first.rows[1].user_id, "s", 1, frozenset(), "player", 0)
+    assert (slot.wants_place(None), slot.wants_place(first), slot.wants_place(second)) == (True, False, True)
+    slot.offer(first)
+    taken(slot)
+    slot.offer(second)
+    assert taken(slot)[0].me == pb.Me(rank=2, score=5)
+    slot.offer_me(Me(101, 5))
+    assert taken(slot)[0].me == pb.Me(rank=101, score=5)
+
+
 def test_the_first_ending_counts() -> None:
     wake = Wakes()
     slot = watcher(wake)
