@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,8 +59,8 @@ class Collector(pb_grpc.TraceServiceServicer):
     endpoint: str = ""
     spans: list[Seen] = field(default_factory=list)
 
-    async def Export(
-        self, request: pb.ExportTraceServiceRequest, context: grpc.aio.ServicerContext[Any, Any]
+    def Export(
+        self, request: pb.ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> pb.ExportTraceServiceResponse:
         for part in request.resource_spans:
             service = values_of(part.resource.attributes)["service.name"]
@@ -76,15 +77,15 @@ def values_of(attributes: Iterable[Any]) -> dict[str, Any]:
     return {each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value") for each in attributes}
 
 
-@asynccontextmanager
-async def collecting() -> AsyncIterator[Collector]:
-    """Yields a collector that listens at its `endpoint`."""
-    server, collector = grpc.aio.server(), Collector()
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    """Yields a collector that listens at its `endpoint`, in a thread: spans that it does not take in time are lost."""
+    server, collector = grpc.server(ThreadPoolExecutor(1, thread_name_prefix="collector")), Collector()
     port = server.add_insecure_port("127.0.0.1:0")
     pb_grpc.add_TraceServiceServicer_to_server(collector, server)
-    await server.start()
+    server.start()
     collector.endpoint = f"http://127.0.0.1:{port}"
     try:
         yield collector
     finally:
-        await server.stop(0)
+        server.stop(0).wait()

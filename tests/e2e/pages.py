@@ -9,6 +9,7 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
 FIGURE = r"((?<![\w-])\d+(?:\\?[.,]\d+)*)"  # 4,711 or 17.4, escaped for a pattern or not, and no part of a name
+DAY = r"\b\d{4}\\?-(?:W\d\d|\d\d\\?-\d\d)"  # 2026-11-28 or 2026-W48, the same
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,22 @@ def shown_after(found: Sequence[Block], start: str) -> str:
 
 
 def assert_shows(output: str, shown: str, *, any_figures: bool = False) -> None:
-    """The page's lines are printed, in this order. `…` stands for anything, with any_figures one but 0 for any."""
+    """The page's lines are printed, in this order. `…` stands for anything.
+
+    any_figures: a figure but 0 stands for any, and so does a day or a week.
+    """
     at = 0
     for line in shown.splitlines():
         pattern = re.escape(line).replace("…", ".*")
         if any_figures:
-            pattern = re.sub(FIGURE, lambda found: "0" if found[0] == "0" else r"[\d.,]+", pattern)
+            pattern = re.sub(f"{DAY}|{FIGURE}", lambda found: _any_like(found[0]), pattern)
         match = re.compile(pattern).search(output, at)
         assert match, f"The page shows {line!r}; printed:\n{output}"
         at = match.end()
+
+
+def _any_like(shown: str) -> str:
+    """The pattern of what may stand where the page shows this figure, day or week."""
+    if "-" in shown:
+        return r"\d{4}-W\d\d" if "W" in shown else r"\d{4}-\d\d-\d\d"
+    return "0" if shown == "0" else r"[\d.,]+"

@@ -92,7 +92,7 @@ class World:
 @pytest.fixture(scope="module")
 async def world(servers_folder: Path) -> AsyncIterator[World]:
     mesh = new_mesh(servers_folder / "telemetry")
-    async with collecting() as collector:
+    with collecting() as collector:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("SCOREBOARD_TRACES_ENDPOINT", collector.endpoint)
             environment.setenv("SCOREBOARD_TRACES_RATIO", "1")
@@ -135,6 +135,12 @@ def _rows(event: ServerSentEvent) -> set[tuple[str, float]]:
 @pytest.fixture(scope="module")
 async def traces(world: World) -> dict[str, list[Seen]]:
     """The spans of an update by each protocol, on their way from the gateway to somebody who watches."""
+
+    async def is_in_redis() -> bool:
+        answer = await world.protocols.http.get("/api/scores/leaderboard", params={"board": "all"})
+        return answer.status_code == 200 and not answer.json()["stale"]
+
+    await eventually(is_in_redis, 30, "the board in Redis")  # a rebuild shows an update without its trace
     player, begun_ns = await world.player(), time.time_ns()
     # Something must watch, or nothing is pushed.
     watched = {"board": "all", "limit": "100"}
@@ -153,7 +159,8 @@ async def traces(world: World) -> dict[str, list[Seen]]:
         gateways = {url: [seen for seen in new if seen.attributes.get("http.url") == url] for url in URLS.values()}
         assert all(len(seen) == 1 for seen in gateways.values()), gateways
         found = {name: world.collector.of(gateways[url][0].trace) for name, url in URLS.items()}
-        assert all(len(seen) >= 5 for seen in found.values()), found
+        names = {name: [each.span.name for each in seen] for name, seen in found.items()}
+        assert all(len(seen) >= 5 for seen in found.values()), names
         return found
 
     return await eventually(whole, 60, "the whole traces")

@@ -118,10 +118,15 @@ async def all_ready(world: World) -> None:
     await eventually(world.is_shown, 60, "all boards in Redis")
 
 
-async def everyone_plays(load: Load, count: int) -> None:
-    """Makes players who all have an entry, so that the load beside adds none."""
+async def everyone_plays(trial: Trial, count: int) -> None:
+    """Makes players who all have an entry that is shown, so that the load beside adds none.
+
+    An update that is sent again is answered from the ledger, moments before Redis shows it.
+    """
+    load = trial.load
     await asyncio.gather(*(load.send(player) for player in await load.add_players(count)))
     await load.resolve()
+    await eventually(lambda: is_right(trial.world), 60, "boards as Postgres has them")
 
 
 async def on_board(world: World) -> int:
@@ -134,7 +139,7 @@ async def on_board(world: World) -> int:
 @pytest.mark.promise(row=11)
 async def test_redis_may_go_away_or_be_emptied(trial: Trial, crowd: int) -> None:
     world, load = trial.world, trial.load
-    await everyone_plays(load, 120)
+    await everyone_plays(trial, 120)
     started = time.monotonic()
     await flush_redis(world)
     await all_ready(world)
@@ -163,7 +168,7 @@ async def test_redis_may_go_away_or_be_emptied(trial: Trial, crowd: int) -> None
 @pytest.mark.promise(row=12)
 async def test_redis_may_go_back_in_time(trial: Trial) -> None:
     world, load = trial.world, trial.load
-    await everyone_plays(load, 30)
+    await everyone_plays(trial, 30)
     await all_ready(world)
     players = await on_board(world)
     saved = save_redis(world)
@@ -182,7 +187,7 @@ async def test_redis_may_go_back_in_time(trial: Trial) -> None:
 @pytest.mark.promise(row=12)
 async def test_postgres_may_go_back_in_time(trial: Trial) -> None:
     world, load = trial.world, trial.load
-    await everyone_plays(load, 30)
+    await everyone_plays(trial, 30)
     await trial.holds()
     saved = await save_postgres(world)
     async with reading(world) as reader:
@@ -201,12 +206,13 @@ async def test_postgres_may_go_back_in_time(trial: Trial) -> None:
         assert versions == sorted(versions)
 
 
+async def is_right(world: World) -> bool:
+    """Whether every open board is served from Redis, and is as Postgres has it."""
+    return await world.is_shown() and (await verify(world.pool, world.view)).differences == ()
+
+
 async def is_right_soon(world: World) -> None:
     """Checks that the boards are as Postgres is, RIGHT_S after a server came back at most, and without a new write."""
-
-    async def is_right() -> bool:
-        return await world.is_shown() and (await verify(world.pool, world.view)).differences == ()
-
     started = time.monotonic()
-    await eventually(is_right, RIGHT_S * BUSY, "boards as Postgres has them")
+    await eventually(lambda: is_right(world), RIGHT_S * BUSY, "boards as Postgres has them")
     world.timeline.note(f"{time.monotonic() - started:.2f} s: boards are as Postgres has them")
