@@ -49,7 +49,7 @@ async def main(settings: AdminSettings) -> None:
         verifier = TokenVerifier(settings.jwks_url, settings.issuer, settings.audience)
         stack.push_async_callback(verifier.close)
         await verifier.start()
-        reading = BoardReading(RedisReader(client), PostgresReader(pool), redis.Breaker())
+        reading = BoardReading(RedisReader(client), PostgresReader(pool), redis.breaker())
         users = Users(pool, catalogue, reading)
         servicer = AdminServicer(pool, catalogue, users, Acts(pool, submitter), DeadLetters(pool, publisher))
         descriptor = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]

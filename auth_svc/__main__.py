@@ -52,7 +52,7 @@ async def main(settings: AuthSettings) -> None:
         stack.push_async_callback(deny_list.close)
         hasher = _hasher(settings)
         stack.callback(hasher.close)
-        issuer = Issuer(settings.issuer, settings.audience, token_life_s)
+        issuer = Issuer(settings.issuer, settings.audience, token_life_s, settings.region)
         sessions = Sessions(store, keyring, master_keys, deny_list, issuer, settings.auth_session_life_s)
         guessing = Guessing(client, settings.logins_per_minute)
         accounts = Accounts(store, sessions, hasher, guessing)

@@ -48,6 +48,7 @@ class Issuer:
     name: str
     audience: str
     life_s: int
+    region: str
 
     def sign(self, bearer: Bearer, key: tuple[str, ec.EllipticCurvePrivateKey], now_s: int, token_id: str) -> str:
         """Returns the token, signed by `key` = (kid, private key)."""
@@ -59,5 +60,7 @@ class Issuer:
             "iat": now_s,
             "exp": now_s + self.life_s,
             "jti": token_id,
+            # Where the bearer's data is: what routes calls between regions reads it.
+            "region": self.region,
         }
         return jwt.encode(claims, private_key, ALGORITHM, headers={"kid": kid, "typ": "at+jwt"})

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from auth_svc.bucket import Limit, give_back, take
 from mesh.reasons import Reason
-from mesh.redis import AWAY, Breaker
+from mesh.redis import AWAY, breaker
 from mesh.refusal import Refused
 from mesh.scripts import load_script, run
 
@@ -33,7 +33,7 @@ class Guessing:
 
     def __init__(self, redis: Redis, logins_per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis
-        self._breaker = Breaker()
+        self._breaker = breaker()
         self._clock = clock
         self._own: OrderedDict[str, float] = OrderedDict()
         self._address = Limit(60 / logins_per_minute, BURST_MINUTES * logins_per_minute)

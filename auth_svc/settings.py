@@ -9,6 +9,7 @@ from mesh.settings import (
     PostgresSettings,
     RabbitSettings,
     RedisSettings,
+    RegionSettings,
     ServiceSettings,
     TokenSettings,
 )
@@ -34,6 +35,7 @@ class AuthSettings(
     TokenSettings,
     MasterKeySettings,
     AddressSettings,
+    RegionSettings,
 ):
     """From the environment; docs/wiring.md lists the shared ones."""
 

@@ -27,7 +27,12 @@ def encode_user(user_ref: int) -> str:
 
 def encode_reached(reached_at: datetime) -> str:
     """Returns the instant's microseconds as fixed-width hex. Raises ValueError before 1970 and after 2112."""
-    return _fixed_hex(to_us(reached_at), _REACHED_DIGITS)
+    return encode_reached_us(to_us(reached_at))
+
+
+def encode_reached_us(reached_at_us: int) -> str:
+    """Returns the same of Unix microseconds; raises as `encode_reached`."""
+    return _fixed_hex(reached_at_us, _REACHED_DIGITS)
 
 
 def encode_member(reached_at: datetime, user_ref: int) -> str:
@@ -42,9 +47,14 @@ def decode_member(member: str) -> tuple[datetime, int]:
     return from_us(int(member[:_REACHED_DIGITS], 16)), int(member[_REACHED_DIGITS:], 16)
 
 
+def reached_us(member: bytes) -> int:
+    """Returns the microseconds of a member's instant, as Redis has members."""
+    return int(member[:_REACHED_DIGITS], 16)
+
+
 def newest_us(members: Iterable[bytes]) -> int:
     """Returns the microseconds of the newest member's instant, as Redis has members; 0 for none."""
-    return int(max(members, default=b"0")[:_REACHED_DIGITS], 16)
+    return reached_us(max(members, default=b"0"))
 
 
 def _fixed_hex(number: int, digits: int) -> str:

@@ -17,12 +17,16 @@ class NotReady(Exception):  # noqa: N818 -- a state of the view, which the other
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One place on a board. rank counts from 1; score is a whole number within ±2^53."""
+    """One place on a board. rank counts from 1; score is a whole number within ±2^53.
+
+    reached_at_us: when the score was reached, Unix microseconds: of equal scores the earlier one stands before.
+    """
 
     rank: int
     user_id: str
     username: str
     score: int
+    reached_at_us: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,16 @@ class Place:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """How many players stand before a score. approximate: at least so many."""
+
+    count: int
+    players: int
+    approximate: bool
+    version: int
+
+
 class BoardReader(Protocol):
     """Reads boards; what it raises beside NotReady are the errors of its driver."""
 
@@ -59,3 +73,6 @@ class BoardReader(Protocol):
 
     async def around(self, board: BoardKey, user_id: str, each_side: int) -> Page | None:
         """Returns a player's row with `each_side` rows before and after; None for one who is not on the board."""
+
+    async def ahead(self, board: BoardKey, score: int, reached_before_us: int) -> Ahead:
+        """Returns how many have more points, or as many since before that instant (Unix microseconds)."""

@@ -1,7 +1,7 @@
 -- name: top
 -- The rows of a board from one place on, best first.
 -- $1 board id  $2 period start  $3 rows to skip  $4 rows at most
-SELECT u.user_id, u.username, e.score
+SELECT u.user_id, u.username, e.score, e.reached_at
 FROM board_entries e JOIN users u ON u.id = e.user_ref
 WHERE e.board_id = $1 AND e.period_start = $2 AND NOT e.hidden
 ORDER BY -e.score, e.reached_at, e.user_ref
@@ -31,7 +31,7 @@ SELECT count(*) FROM (
 -- name: before
 -- The neighbours before an entry, nearest first.
 -- $1 board id  $2 period start  $3 minus its score  $4 its reached_at  $5 its user number  $6 rows at most
-SELECT u.user_id, u.username, e.score
+SELECT u.user_id, u.username, e.score, e.reached_at
 FROM board_entries e JOIN users u ON u.id = e.user_ref
 WHERE e.board_id = $1 AND e.period_start = $2 AND NOT e.hidden AND (-e.score, e.reached_at, e.user_ref) < ($3, $4, $5)
 ORDER BY -e.score DESC, e.reached_at DESC, e.user_ref DESC
@@ -40,7 +40,7 @@ LIMIT $6
 -- name: after
 -- The neighbours after an entry, nearest first.
 -- $1 board id  $2 period start  $3 minus its score  $4 its reached_at  $5 its user number  $6 rows at most
-SELECT u.user_id, u.username, e.score
+SELECT u.user_id, u.username, e.score, e.reached_at
 FROM board_entries e JOIN users u ON u.id = e.user_ref
 WHERE e.board_id = $1 AND e.period_start = $2 AND NOT e.hidden AND (-e.score, e.reached_at, e.user_ref) > ($3, $4, $5)
 ORDER BY -e.score, e.reached_at, e.user_ref

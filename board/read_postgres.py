@@ -8,7 +8,8 @@ from typing import TypeVar
 import asyncpg
 
 from board.entry import BoardKey
-from board.read import RANK_EXACT_MAX, Page, Place, Row
+from board.instant import from_us, to_us
+from board.read import RANK_EXACT_MAX, Ahead, Page, Place, Row
 from mesh.sql import load
 
 PLAYERS_FRESH_S = 1.0  # counting a million entries takes 60 ms: once a second and board
@@ -49,9 +50,9 @@ class PostgresReader:
         async with self._snapshot() as connection:
             if (entry := await connection.fetchrow(_SQL["entry"], *board, user_id)) is None:
                 return None
-            better = await self._better(connection, board, entry)
+            better = await self._better(connection, board, _key(entry))
             players = await self._count(connection, board)
-        row = Row(better + 1, entry["user_id"], entry["username"], entry["score"])
+        (row,) = _rows([entry], better)
         return Place(row, players, approximate=better > RANK_EXACT_MAX, version=0)
 
     async def around(self, board: BoardKey, user_id: str, each_side: int) -> Page | None:
@@ -61,9 +62,16 @@ class PostgresReader:
                 return None
             before = await connection.fetch(_SQL["before"], *board, *_key(entry), each_side)
             after = await connection.fetch(_SQL["after"], *board, *_key(entry), each_side)
-            better = await self._better(connection, board, entry)
+            better = await self._better(connection, board, _key(entry))
             players = await self._count(connection, board)
         return Page(_rows([*reversed(before), entry, *after], better - len(before)), players, 0)
+
+    async def ahead(self, board: BoardKey, score: int, reached_before_us: int) -> Ahead:
+        """As BoardReader; raises as `top`."""
+        async with self._snapshot() as connection:
+            better = await self._better(connection, board, (-score, from_us(reached_before_us), 0))
+            players = await self._count(connection, board)
+        return Ahead(better, players, approximate=better > RANK_EXACT_MAX, version=0)
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator["asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"]:
@@ -75,9 +83,9 @@ class PostgresReader:
             yield connection
 
     async def _better(
-        self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", board: BoardKey, entry: asyncpg.Record
+        self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", board: BoardKey, key: tuple[object, ...]
     ) -> int:
-        return int(await connection.fetchval(_SQL["better"], *board, *_key(entry), RANK_EXACT_MAX + 1))
+        return int(await connection.fetchval(_SQL["better"], *board, *key, RANK_EXACT_MAX + 1))
 
     async def _count(self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", board: BoardKey) -> int:
         counted_at, players = self._players.get(board, (float("-inf"), 0))
@@ -99,6 +107,6 @@ def _key(entry: asyncpg.Record) -> tuple[object, ...]:
 
 def _rows(records: list[asyncpg.Record], skipped: int) -> tuple[Row, ...]:
     return tuple(
-        Row(rank, record["user_id"], record["username"], record["score"])
+        Row(rank, record["user_id"], record["username"], record["score"], to_us(record["reached_at"]))
         for rank, record in enumerate(records, start=skipped + 1)
     )

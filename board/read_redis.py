@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from board import keys
 from board.entry import BoardKey
-from board.order import newest_us
-from board.read import NotReady, Page, Place, Row
+from board.order import encode_reached_us, newest_us, reached_us
+from board.read import Ahead, NotReady, Page, Place, Row
 from board.version import shown_version
 from mesh.rounds import Rounds
 from mesh.scripts import Call, load_script, run, run_for
@@ -21,6 +21,7 @@ CALL_MAX = 50  # players a call of the script, which holds everyone up: with 50 
 
 _TOP = load_script("board", "lua/top.lua")
 _AROUND = load_script("board", "lua/around.lua")
+_AHEAD = load_script("board", "lua/ahead.lua")
 _Asked = tuple[BoardKey, str, int]  # player, rows on each side
 
 
@@ -54,6 +55,15 @@ class RedisReader:
             return None
         return _page(answer, answer[5] if answer else 0)
 
+    async def ahead(self, board: BoardKey, score: int, reached_before_us: int) -> Ahead:
+        """As BoardReader; raises as `top`, and ValueError for an instant before 1970 or after 2112."""
+        names = (keys.places(board), keys.meta(board))
+        answer = await run(self._redis, _AHEAD, names, (-score, encode_reached_us(reached_before_us)))
+        if answer is None:
+            raise NotReady
+        epoch, sequence, players, count = answer
+        return Ahead(count, players, approximate=False, version=shown_version(int(epoch), int(sequence)))
+
     async def _places(self, asked: Sequence[_Asked]) -> Sequence[Any]:
         return await run_for(self._redis, asked, _looking, CALL_MAX)
 
@@ -79,4 +89,4 @@ def _row(rank: int, member: bytes, minus_score: bytes, user: bytes | None) -> Ro
     if user is None:  # names are written before places: one that is missing was lost, and Postgres has to tell it
         raise NotReady
     _, user_id, username = user.decode().split(USER_SEPARATOR, 2)
-    return Row(rank, user_id, username, -int(float(minus_score)))
+    return Row(rank, user_id, username, -int(float(minus_score)), reached_us(member))

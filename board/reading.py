@@ -11,11 +11,11 @@ from typing import TypeVar
 from redis.exceptions import RedisError
 
 from board.entry import BoardKey
-from board.read import BoardReader, NotReady, Page, Place
+from board.read import Ahead, BoardReader, NotReady, Page, Place
 from mesh import metrics
-from mesh.redis import Breaker
+from mesh.breaker import Breaker
 
-A = TypeVar("A", Page, Place)
+A = TypeVar("A", Page, Place, Ahead)
 
 _READS = metrics.counter("scoreboard_board_reads_total")
 _BY_REDIS, _BY_POSTGRES = _READS.child("redis"), _READS.child("postgres")
@@ -45,6 +45,12 @@ class BoardReading:
     async def around(self, board: BoardKey, user_id: str, each_side: int) -> tuple[Page | None, bool]:
         """Returns rows as BoardReader.around; raises as `top`."""
         return await self._read(board, lambda reader: reader.around(board, user_id, each_side))
+
+    async def ahead(self, board: BoardKey, score: int, reached_before_us: int) -> tuple[Ahead, bool]:
+        """Returns a count as BoardReader.ahead; raises as `top`."""
+        answer, stale = await self._read(board, lambda reader: reader.ahead(board, score, reached_before_us))
+        assert answer is not None, "ahead has an answer for every board"
+        return answer, stale
 
     async def _read(self, board: BoardKey, ask: Callable[[BoardReader], Awaitable[A | None]]) -> tuple[A | None, bool]:
         if not self._breaker.is_open:

@@ -10,6 +10,7 @@ from board.read_postgres import PostgresReader
 from board.read_redis import RedisReader
 from board.reading import BoardReading
 from leaderboard_svc import http
+from leaderboard_svc.peer import Peer
 from leaderboard_svc.service import ACCESS, LeaderboardService
 from leaderboard_svc.settings import LeaderboardSettings
 from mesh import postgres, redis
@@ -33,9 +34,12 @@ async def main(settings: LeaderboardSettings) -> None:
         catalogue = CatalogueCache(pool)
         await catalogue.start()
         stack.push_async_callback(catalogue.close)
-        reading = BoardReading(RedisReader(client), PostgresReader(pool, top_life_s=STALE_S), redis.Breaker())
+        reading = BoardReading(RedisReader(client), PostgresReader(pool, top_life_s=STALE_S), redis.breaker())
         descriptor = leaderboard_pb2.DESCRIPTOR.services_by_name["LeaderboardService"]
-        servicer = LeaderboardService(reading, catalogue, pool)
+        peers = [Peer(each.name, each.gateway) for each in settings.other_regions]
+        for peer in peers:
+            stack.push_async_callback(peer.close)
+        servicer = LeaderboardService(reading, catalogue, pool, region=settings.region, peers=peers)
         await serve(
             settings,
             settings.leaderboard_port,

@@ -6,13 +6,14 @@ Pure. Holds always: what passes here is within the contract's ranges.
 from dataclasses import dataclass
 
 from mesh.refusal import invalid
-from scoreboard.v1.leaderboard_pb2 import GetAroundRequest, GetLeaderboardRequest
+from scoreboard.v1.leaderboard_pb2 import GetAroundRequest, GetGlobalLeaderboardRequest, GetLeaderboardRequest
 
 LIMIT_DEFAULT, LIMIT_MAX = 10, 100
 OFFSET_MAX = 10_000
 AROUND_DEFAULT, AROUND_MAX = 5, 50
 BOARD_DEFAULT = "all"
 NAME_CHARACTERS_MAX = 50
+INSTANT_US_MAX = 16**13 - 1  # what board/order.py has room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +28,25 @@ class Page:
 
 def page_of(request: GetLeaderboardRequest) -> Page:
     """Returns the page that is asked for. Raises Refused(INVALID_ARGUMENT) for what is out of range."""
-    limit = request.limit if request.HasField("limit") else LIMIT_DEFAULT
-    if not 1 <= limit <= LIMIT_MAX:
-        raise invalid("limit", f"must be 1 to {LIMIT_MAX}")
-    if not 0 <= request.offset <= OFFSET_MAX:
-        raise invalid("offset", f"must be 0 to {OFFSET_MAX}")
-    return Page(board_of(request.board), request.period, request.offset, limit)
+    limit, offset = limit_of(request), between("offset", request.offset, 0, OFFSET_MAX)
+    return Page(board_of(request.board), request.period, offset, limit)
+
+
+def limit_of(request: GetLeaderboardRequest | GetGlobalLeaderboardRequest) -> int:
+    """Returns how many rows are wanted. Raises Refused(INVALID_ARGUMENT) for what is out of range."""
+    return between("limit", request.limit if request.HasField("limit") else LIMIT_DEFAULT, 1, LIMIT_MAX)
 
 
 def neighbours_of(request: GetAroundRequest) -> int:
     """Returns how many rows are wanted on each side. Raises Refused(INVALID_ARGUMENT) for what is out of range."""
-    limit = request.limit if request.HasField("limit") else AROUND_DEFAULT
-    if not 1 <= limit <= AROUND_MAX:
-        raise invalid("limit", f"must be 1 to {AROUND_MAX}")
-    return limit
+    return between("limit", request.limit if request.HasField("limit") else AROUND_DEFAULT, 1, AROUND_MAX)
+
+
+def between(field: str, value: int, least: int, most: int) -> int:
+    """Returns the field's value. Raises Refused(INVALID_ARGUMENT) when it is out of range."""
+    if not least <= value <= most:
+        raise invalid(field, f"must be {least} to {most}")
+    return value
 
 
 def user_of(user_id: str) -> str:

@@ -12,11 +12,15 @@ from board import read
 from board.catalogue import Board
 from board.catalogue_cache import CatalogueCache
 from board.entry import BoardKey
+from board.order import SCORE_MAX
 from board.periods import Period, select_period
 from board.reading import BoardReading
 from leaderboard_svc import page as paging
 from leaderboard_svc.boards import describe
+from leaderboard_svc.global_board import GlobalBoards
+from leaderboard_svc.home import Home
 from leaderboard_svc.page import Page
+from leaderboard_svc.region import TOP_MAX, Entry, Region, RegionAway, Top
 from leaderboard_svc.snapshots import Answer, Snapshots
 from mesh.call import Call
 from mesh.postgres import AWAY
@@ -26,7 +30,7 @@ from mesh.rpc import PUBLIC
 from scoreboard.v1 import leaderboard_pb2 as pb
 from scoreboard.v1.common_pb2 import Row
 
-ACCESS = dict.fromkeys(("GetLeaderboard", "GetRank", "GetAround", "ListBoards"), PUBLIC)
+ACCESS = {method.name: PUBLIC for method in pb.DESCRIPTOR.services_by_name["LeaderboardService"].methods}
 NOT_MODIFIED = "304"
 SELECTORS = ("", "current", "previous")
 
@@ -40,8 +44,13 @@ class LeaderboardService:
         catalogue: CatalogueCache,
         pool: asyncpg.Pool,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        region: str = "main",
+        peers: Sequence[Region] = (),
     ) -> None:
         self._reading = reading
+        self._home = Home(region, reading)
+        self._all_regions = GlobalBoards(self._home, peers)
         self._catalogue = catalogue
         self._pool = pool
         self._clock = clock
@@ -98,6 +107,85 @@ class LeaderboardService:
         """See leaderboard.proto. Anyone may ask, and Postgres answers: so all who ask at once share one answer."""
         return (await self._snapshots.get("boards", self._read_boards)).body
 
+    async def get_global_leaderboard(self, request: pb.GetGlobalLeaderboardRequest, call: Call) -> bytes:
+        """See leaderboard.proto."""
+        limit = paging.limit_of(request)
+        board, period = await self._find(paging.board_of(request.board), request.period)
+        key = ("all regions", board.board_id, period.start, limit)
+        return (await self._snapshots.get(key, lambda: self._read_all_regions(board, period, limit))).body
+
+    async def get_global_rank(self, request: pb.GetGlobalRankRequest, call: Call) -> pb.GetGlobalRankResponse:
+        """See leaderboard.proto."""
+        user_id = paging.user_of(request.user_id)
+        board, period = await self._find(paging.board_of(request.board), request.period)
+        with _unavailable():
+            place = await self._all_regions.place(board, period, user_id)
+            tops = await self._all_regions.tops(board, period)
+        if place is None:
+            raise _unknown_user(user_id, board)
+        parts = _parts(tops)
+        return pb.GetGlobalRankResponse(
+            rank=place.rank,
+            user_id=place.entry.user_id,
+            username=place.entry.username,
+            score=place.entry.score,
+            region=place.region,
+            approximate=not place.is_exact,
+            players=sum(part.players for part in parts),
+            board=board.name,
+            period=period.label,
+            regions=parts,
+        )
+
+    async def get_region_top(self, request: pb.GetRegionTopRequest, call: Call) -> pb.GetRegionTopResponse:
+        """See leaderboard.proto."""
+        limit = paging.between("limit", request.limit, 1, TOP_MAX)
+        board, period = await self._find(paging.board_of(request.board), request.period)
+        with _unavailable():
+            top = await self._home.top(board, period)
+        return pb.GetRegionTopResponse(
+            rows=map(_region_row, top.entries[:limit]), players=top.players, stale=top.is_stale
+        )
+
+    async def get_region_place(self, request: pb.GetRegionPlaceRequest, call: Call) -> pb.GetRegionPlaceResponse:
+        """See leaderboard.proto."""
+        user_id = paging.user_of(request.user_id)
+        board, period = await self._find(paging.board_of(request.board), request.period)
+        with _unavailable():
+            standing = await self._home.standing(board, period, user_id)
+        if standing is None:
+            raise _unknown_user(user_id, board)
+        return pb.GetRegionPlaceResponse(
+            row=_region_row(standing.entry), ahead=standing.ahead, approximate=not standing.is_exact
+        )
+
+    async def count_ahead(self, request: pb.CountAheadRequest, call: Call) -> pb.CountAheadResponse:
+        """See leaderboard.proto."""
+        score = paging.between("score", request.score, -SCORE_MAX, SCORE_MAX)
+        instant_us = paging.between("reached_before_us", request.reached_before_us, 0, paging.INSTANT_US_MAX)
+        board, period = await self._find(paging.board_of(request.board), request.period)
+        with _unavailable():
+            found = await self._home.ahead(board, period, score, instant_us)
+        return pb.CountAheadResponse(ahead=found.count, approximate=not found.is_exact)
+
+    async def _read_all_regions(self, board: Board, period: Period, limit: int) -> Answer:
+        with _unavailable():
+            rows, tops = await self._all_regions.top(board, period, limit)
+        parts = _parts(tops)
+        body = pb.GetGlobalLeaderboardResponse(
+            leaderboard=[
+                pb.GlobalRow(
+                    rank=rank, user_id=entry.user_id, username=entry.username, score=entry.score, region=region
+                )
+                for rank, (region, entry) in enumerate(rows, start=1)
+            ],
+            board=board.name,
+            period=period.label,
+            players=sum(part.players for part in parts),
+            regions=parts,
+        )
+        return Answer(body.SerializeToString(), b"", etag=None)
+
     async def _read_boards(self) -> Answer:
         boards = sorted(self._catalogue.current.boards.values(), key=lambda board: board.board_id)
         with _unavailable():
@@ -127,10 +215,10 @@ class LeaderboardService:
 
 @contextmanager
 def _unavailable() -> Iterator[None]:
-    """Turns Postgres' being away, which is the last resort here, into LEADERBOARD_UNAVAILABLE."""
+    """Turns the being away of Postgres, which is the last resort here, or of a region into LEADERBOARD_UNAVAILABLE."""
     try:
         yield
-    except AWAY as e:
+    except (*AWAY, RegionAway) as e:
         raise _away() from e
 
 
@@ -171,6 +259,21 @@ def _leaderboard(board: Board, period: Period, page: read.Page, stale: bool) -> 
         version=page.version,
         players=page.players,
         stale=stale,
+    )
+
+
+def _parts(tops: Sequence[tuple[str, Top]]) -> list[pb.RegionPart]:
+    return [
+        pb.RegionPart(
+            name=name, players=top.players, stale=top.is_stale, age_s=-1 if top.age_s is None else round(top.age_s, 3)
+        )
+        for name, top in tops
+    ]
+
+
+def _region_row(entry: Entry) -> pb.RegionRow:
+    return pb.RegionRow(
+        user_id=entry.user_id, username=entry.username, score=entry.score, reached_at_us=entry.reached_at_us
     )
 
 

@@ -56,6 +56,7 @@ LABELS: Mapping[str, str] = {
     "cause": r"[a-z_]+",
     "ending": r"[A-Z0-9_]+",
     "generation": r"[012]",
+    "region": r"[a-z][a-z0-9-]*",
 }
 
 #: From a read at hand to a call that met its deadline. 0.25 is what an update and a read may take (monitoring/slo.py).
@@ -115,6 +116,12 @@ TABLE: Mapping[str, Described] = _by_name(
         _gauge("scoreboard_redis_connections", "Connections of a pool to Redis.", ALL, "pool", "state"),
         _gauge("scoreboard_redis_connections_max", "Bound of a pool's connections to Redis.", ALL, "pool"),
         _counter("scoreboard_redis_failures_total", "Calls to Redis that failed, each followed by a pause.", ALL),
+        _counter(
+            "scoreboard_region_failures_total",
+            "Calls to another region that failed, each followed by a pause.",
+            ("leaderboard_svc",),
+            "region",
+        ),
         _counter("scoreboard_jwks_fetches_total", "Looks for the keys that tokens are verified by.", ALL, "result"),
         _histogram(
             "scoreboard_round_duration_seconds",

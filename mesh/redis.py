@@ -1,7 +1,6 @@
-"""Redis: clients with bounded waits, and the breaker that spares callers the wait while it is away."""
+"""Redis: clients with bounded waits."""
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +14,7 @@ from redis.exceptions import (
 )
 
 from mesh import metrics, password_file
+from mesh.breaker import Breaker
 
 _CONNECTIONS = metrics.gauge("scoreboard_redis_connections")
 _CONNECTIONS_MAX = metrics.gauge("scoreboard_redis_connections_max")
@@ -88,24 +88,6 @@ def text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-class Breaker:
-    """Remembers that Redis failed and says so for a while, so that only one call a pause pays for finding out."""
-
-    def __init__(self, pause_s: float = 0.5, clock: Callable[[], float] = time.monotonic) -> None:
-        self._pause_s = pause_s
-        self._clock = clock
-        self._closed_again_at = float("-inf")
-
-    @property
-    def is_open(self) -> bool:
-        """True while calls should be skipped."""
-        return self._clock() < self._closed_again_at
-
-    def failed(self) -> None:
-        """Opens it for a pause."""
-        _FAILURES.inc()
-        self._closed_again_at = self._clock() + self._pause_s
-
-    def worked(self) -> None:
-        """Closes it."""
-        self._closed_again_at = float("-inf")
+def breaker() -> Breaker:
+    """Returns a breaker for calls to Redis."""
+    return Breaker(_FAILURES.inc)

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 log = logging.getLogger(__name__)
 
 PREFIX = "SCOREBOARD_"
+REGION = "^[a-z][a-z0-9-]{0,30}$"  # what a region may be called
 
 #: What the services behind the gateway listen on for it; None: only gRPC over HTTP/2.
 GatewayPort = Annotated[int | None, Field(ge=1, le=65535, description="port of gRPC over HTTP/1.1, for the gateway")]
@@ -65,6 +66,12 @@ class ServiceSettings(_Environment):
         None, pattern=r"^http://[^/@]+:\d+$", description="OTLP/gRPC collector that spans go to; none: no spans"
     )
     traces_ratio: float = Field(0.01, ge=0, le=1, description="share of calls that begin a trace")
+
+
+class RegionSettings(_Environment):
+    """For those that tell regions apart."""
+
+    region: str = Field("main", pattern=REGION, description="name of the region that this deployment is")
 
 
 class PostgresSettings(_Environment):

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from board import keys
 from board.job_pb2 import Result
-from mesh.redis import AWAY, Breaker
+from mesh.redis import AWAY, breaker
 from mesh.rounds import Rounds
 from mesh.scripts import Call, load_script, run_all, run_for
 from score_svc import figures, nonce
@@ -90,7 +90,7 @@ class Acceptor:
 
     def __init__(self, client: "redis.asyncio.Redis") -> None:
         self._redis = client
-        self._breaker = Breaker()
+        self._breaker = breaker()
         self._rounds = Rounds("accept", self._answers, ROUND_MAX)  # of what is asked, and whether only to look
         self._failed_at = float("-inf")  # monotonic
         self._settling: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references

@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from scoreboard.local import accounts, gateway, nginx
+from scoreboard.local import accounts, gateway, nginx, region_gateway
 
 TREE = Path(__file__).resolve().parent.parent
 K8S = TREE / "k8s"
+FRONT = K8S / "overlays" / "region" / "front"
 EDGE_PORT, ENVOY_ADMIN_PORT, PAGE_PORT = 8080, 9901, 8107
 #: As the services' files in k8s/base have them.
 PORTS: Mapping[str, int] = {
@@ -66,6 +67,15 @@ def envoy_yaml(overlay: Path) -> str:
         tls=CERTIFICATE if (overlay / "edge-tls.yaml").exists() else None,
     )
     return f"# Written by make cluster.\n{text}"
+
+
+def front_yaml() -> str:
+    """Render the file of the gateway before the regions."""
+    regions = region_gateway.read(FRONT / "regions.toml")
+    everywhere = "0.0.0.0"  # noqa: S104 -- in its pod
+    return "# Written by make cluster.\n" + region_gateway.render(
+        regions, EDGE_PORT, ENVOY_ADMIN_PORT, host=everywhere, tls=CERTIFICATE
+    )
 
 
 def nginx_conf() -> str:
@@ -122,7 +132,7 @@ def files() -> dict[Path, str]:
     made = {overlay / "envoy.yaml": envoy_yaml(overlay) for overlay in overlays()}
     prod = K8S / "overlays" / "prod"
     made |= {prod / "redis-users.yaml": redis_users(), prod / "alerts.yaml": alerts_yaml()}
-    return {K8S / "base" / "nginx.conf": nginx_conf(), **made}
+    return {K8S / "base" / "nginx.conf": nginx_conf(), FRONT / "envoy.yaml": front_yaml(), **made}
 
 
 if __name__ == "__main__":

@@ -106,6 +106,8 @@ class _Writer:
         paths: dict[str, Json] = {}
         for service in self._services:
             for method in service.method:
+                if not method.options.HasExtension(annotations_pb2.http):
+                    continue  # what regions ask each other, by gRPC alone
                 path, verb, operation = self._operation(service.name, method)
                 paths.setdefault(path, {})[verb] = operation
         for path, operations in extras.PLAIN_HTTP.items():

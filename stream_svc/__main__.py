@@ -53,7 +53,7 @@ async def main(settings: StreamSettings) -> None:
         stack.push_async_callback(verifier.close)
         hub = Hub(
             catalogue,
-            BoardReading(RedisReader(client), PostgresReader(pool), redis.Breaker()),
+            BoardReading(RedisReader(client), PostgresReader(pool), redis.breaker()),
             clock=lambda: datetime.now(UTC),
             watchers_max=settings.stream_watchers_max,
             heartbeat_s=settings.stream_heartbeat_s,

@@ -21,7 +21,7 @@ from board.entry import BoardKey, Entry, UserName
 from board.ledger import Outcome
 from board.origin import begin_origin, put_newest, read_origin
 from board.period_store import StoredPeriod, close_periods, ensure_periods, open_periods
-from mesh.redis import Breaker
+from mesh.redis import breaker
 from mesh.sql import load
 from worker import figures
 from worker.applied import Applied
@@ -57,7 +57,7 @@ class Views:
         self._patient = patient
         self._catalogues = catalogues
         self._on_new_database = on_new_database
-        self._breaker = Breaker()
+        self._breaker = breaker()
         self._wake = asyncio.Event()
         self._made: set[BoardKey] = set()  # periods that are in the table
         self._lost: set[BoardKey] = set()  # boards that missed too much: to build anew

@@ -46,6 +46,7 @@ COMMANDS = {
     "pause": "scoreboard.cli.pause:pause",
     "resume": "scoreboard.cli.pause:resume",
     "secrets": "scoreboard.cli.secrets:secrets",
+    "route": "scoreboard.cli.route:route",
 }
 
 

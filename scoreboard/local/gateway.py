@@ -99,7 +99,7 @@ def render(
         "connections_max": connections_max,
         "issuer": issuer or own,
         "audience": audience,
-        "transport_socket": None if tls is None else _transport_socket(tls),
+        "transport_socket": None if tls is None else transport_socket(tls),
         "origins": [{"exact": origin} for origin in allowed],
         **_contract(),
         **_rates(updates_per_minute, logins_per_minute),
@@ -146,7 +146,7 @@ def _services(ports: Mapping[str, int], hosts: Mapping[str, str], hop: Hop) -> d
         "auth_http_port": ports["auth_svc-http"],
         "stream_http_port": ports["stream_svc-http"],
         "jwks_url": f"http://{at['auth']}:{ports['auth_svc-http']}/.well-known/jwks.json",
-        "cluster_type": "STATIC" if all(map(_is_address, (*at.values(), *hosts.values()))) else "STRICT_DNS",
+        "cluster_type": "STATIC" if all(map(is_address, (*at.values(), *hosts.values()))) else "STRICT_DNS",
         "liveness": _liveness(hop),
         "liveness_http": _liveness(Hop.HTTP1),
         "liveness_port": [{**CHECK, "tcp_health_check": {}}],
@@ -167,7 +167,7 @@ def _services(ports: Mapping[str, int], hosts: Mapping[str, str], hop: Hop) -> d
 def _collector(traces: Traces) -> dict[str, object]:
     return {
         "name": "traces",
-        "type": "STATIC" if _is_address(traces.host) else "STRICT_DNS",
+        "type": "STATIC" if is_address(traces.host) else "STRICT_DNS",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": Hop.GRPC.protocol(),
         "load_assignment": {"cluster_name": "traces", "endpoints": _endpoints(traces.host, traces.port)},
@@ -178,7 +178,8 @@ def _liveness(hop: Hop) -> list[dict[str, object]]:
     return [{**CHECK, **hop.health_check}]
 
 
-def _transport_socket(certificate: Path) -> dict[str, object]:
+def transport_socket(certificate: Path) -> dict[str, object]:
+    """Returns the listener's socket for TLS. certificate: the file that names it, in Envoy's form."""
     # By a file that Envoy watches: a certificate that was renewed is taken without a restart.
     secret = {
         "name": "edge",
@@ -202,7 +203,8 @@ def _endpoints(host: str, port: int | None) -> list[dict[str, object]]:
     return [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether it is an IP address, and no name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

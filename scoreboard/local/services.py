@@ -22,6 +22,7 @@ STOP_GRACE_S = 15.0  # over drain_s and twice stop_grace_s: of streams or the ba
 ORIGINS = "SCOREBOARD_ORIGINS"
 #: What a local mesh hands on from the environment of `scoreboard up`; it has no options of its own for these.
 HANDED_ON = ("SCOREBOARD_AUTH_EXCHANGE_ISSUERS", ORIGINS)
+REGION = ("SCOREBOARD_REGION", "SCOREBOARD_OTHER_REGIONS")  # the same, for those that tell regions apart
 FOR_ALL = (telemetry.ENDPOINT, telemetry.RATIO)  # the same, for every service
 EVERYONE = 20_000  # streams of one address: here all clients have the same
 #: What the gateway calls; NAME-gateway is the port that it uses.
@@ -132,7 +133,7 @@ def _handed_on(names: tuple[str, ...] = HANDED_ON) -> dict[str, str]:
 
 def _auth(wiring: Wiring) -> Program:
     environment = {
-        **_handed_on(),
+        **_handed_on((*HANDED_ON, *REGION)),
         **wiring.postgres("auth_svc"),
         **wiring.redis("auth_svc"),
         **wiring.rabbitmq("auth_svc"),
@@ -162,6 +163,7 @@ def _score(wiring: Wiring) -> Program:
 
 def _leaderboard(wiring: Wiring) -> Program:
     environment = {
+        **_handed_on(REGION),
         **wiring.postgres("leaderboard_svc"),
         **wiring.redis("leaderboard_svc"),
         "SCOREBOARD_LEADERBOARD_PORT": str(wiring.ports["leaderboard_svc"]),

@@ -330,3 +330,457 @@ class Period(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Period: _TypeAlias = Period  # noqa: Y015
+
+@_typing.final
+class GetGlobalLeaderboardRequest(_message.Message):
+    """Asks for the top of a board over all regions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    BOARD_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Rows, 1 to 100; default 10."""
+    board: _builtins.str
+    """Name of the board; default `all`."""
+    period: _builtins.str
+    """As in GetLeaderboardRequest."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int | None = ...,
+        board: _builtins.str = ...,
+        period: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "board", b"board", "limit", b"limit", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+Global___GetGlobalLeaderboardRequest: _TypeAlias = GetGlobalLeaderboardRequest  # noqa: Y015
+
+@_typing.final
+class GetGlobalLeaderboardResponse(_message.Message):
+    """The top over all regions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    BOARD_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    PLAYERS_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    board: _builtins.str
+    """Name of the board."""
+    period: _builtins.str
+    """Label of the period."""
+    players: _builtins.float
+    """Players on the board, as far as each region is known."""
+    @_builtins.property
+    def leaderboard(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlobalRow]:
+        """Best first."""
+
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegionPart]:
+        """What each region's part is worth, the asked region first."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _abc.Iterable[Global___GlobalRow] | None = ...,
+        board: _builtins.str = ...,
+        period: _builtins.str = ...,
+        players: _builtins.float = ...,
+        regions: _abc.Iterable[Global___RegionPart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "leaderboard", b"leaderboard", "period", b"period", "players", b"players", "regions", b"regions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGlobalLeaderboardResponse: _TypeAlias = GetGlobalLeaderboardResponse  # noqa: Y015
+
+@_typing.final
+class GlobalRow(_message.Message):
+    """One place over all regions. Of equal scores the one that was reached first stands before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """Place, counting from 1."""
+    user_id: _builtins.str
+    """The player's public id."""
+    username: _builtins.str
+    """The player's shown name."""
+    score: _builtins.float
+    """Points on this board."""
+    region: _builtins.str
+    """The player's region."""
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        user_id: _builtins.str = ...,
+        username: _builtins.str = ...,
+        score: _builtins.float = ...,
+        region: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rank", b"rank", "region", b"region", "score", b"score", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GlobalRow: _TypeAlias = GlobalRow  # noqa: Y015
+
+@_typing.final
+class RegionPart(_message.Message):
+    """What a region gave to an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PLAYERS_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    AGE_S_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    players: _builtins.float
+    """Players on its board when it was read."""
+    stale: _builtins.bool
+    """True when it could not be asked just now, or answered from Postgres."""
+    age_s: _builtins.float
+    """Seconds since it was read; -1 when it was never read, and is missing."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        players: _builtins.float = ...,
+        stale: _builtins.bool = ...,
+        age_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_s", b"age_s", "name", b"name", "players", b"players", "stale", b"stale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegionPart: _TypeAlias = RegionPart  # noqa: Y015
+
+@_typing.final
+class GetGlobalRankRequest(_message.Message):
+    """Asks for one player's place over all regions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    BOARD_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose, 1 to 50 characters."""
+    board: _builtins.str
+    """Name of the board; default `all`."""
+    period: _builtins.str
+    """As in GetLeaderboardRequest."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        board: _builtins.str = ...,
+        period: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "period", b"period", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGlobalRankRequest: _TypeAlias = GetGlobalRankRequest  # noqa: Y015
+
+@_typing.final
+class GetGlobalRankResponse(_message.Message):
+    """One player's place over all regions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    APPROXIMATE_FIELD_NUMBER: _builtins.int
+    PLAYERS_FIELD_NUMBER: _builtins.int
+    BOARD_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """Place, counting from 1."""
+    user_id: _builtins.str
+    """The player's public id."""
+    username: _builtins.str
+    """The player's shown name."""
+    score: _builtins.float
+    """Points on this board."""
+    region: _builtins.str
+    """The player's region."""
+    approximate: _builtins.bool
+    """True when a region was counted in part: the rank is at least that."""
+    players: _builtins.float
+    """Players on the board, as far as each region is known."""
+    board: _builtins.str
+    """Name of the board."""
+    period: _builtins.str
+    """Label of the period."""
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegionPart]:
+        """As in GetGlobalLeaderboardResponse."""
+
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        user_id: _builtins.str = ...,
+        username: _builtins.str = ...,
+        score: _builtins.float = ...,
+        region: _builtins.str = ...,
+        approximate: _builtins.bool = ...,
+        players: _builtins.float = ...,
+        board: _builtins.str = ...,
+        period: _builtins.str = ...,
+        regions: _abc.Iterable[Global___RegionPart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approximate", b"approximate", "board", b"board", "period", b"period", "players", b"players", "rank", b"rank", "region", b"region", "regions", b"regions", "score", b"score", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGlobalRankResponse: _TypeAlias = GetGlobalRankResponse  # noqa: Y015
+
+@_typing.final
+class RegionRow(_message.Message):
+    """One entry of a region's board."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    REACHED_AT_US_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The player's public id."""
+    username: _builtins.str
+    """The player's shown name."""
+    score: _builtins.int
+    """Points on this board."""
+    reached_at_us: _builtins.int
+    """When the score was reached, Unix microseconds."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        username: _builtins.str = ...,
+        score: _builtins.int = ...,
+        reached_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reached_at_us", b"reached_at_us", "score", b"score", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegionRow: _TypeAlias = RegionRow  # noqa: Y015
+
+@_typing.final
+class GetRegionTopRequest(_message.Message):
+    """Asks a region for its top."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    BOARD_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Rows, 1 to 100."""
+    board: _builtins.str
+    """Name of the board; default `all`."""
+    period: _builtins.str
+    """As in GetLeaderboardRequest."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+        board: _builtins.str = ...,
+        period: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "limit", b"limit", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRegionTopRequest: _TypeAlias = GetRegionTopRequest  # noqa: Y015
+
+@_typing.final
+class GetRegionTopResponse(_message.Message):
+    """A region's top."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    PLAYERS_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    players: _builtins.int
+    """Players on the board."""
+    stale: _builtins.bool
+    """As in GetLeaderboardResponse."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegionRow]:
+        """Best first."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___RegionRow] | None = ...,
+        players: _builtins.int = ...,
+        stale: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["players", b"players", "rows", b"rows", "stale", b"stale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRegionTopResponse: _TypeAlias = GetRegionTopResponse  # noqa: Y015
+
+@_typing.final
+class GetRegionPlaceRequest(_message.Message):
+    """Asks a region for one player's place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    BOARD_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose, 1 to 50 characters."""
+    board: _builtins.str
+    """Name of the board; default `all`."""
+    period: _builtins.str
+    """As in GetLeaderboardRequest."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        board: _builtins.str = ...,
+        period: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "period", b"period", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRegionPlaceRequest: _TypeAlias = GetRegionPlaceRequest  # noqa: Y015
+
+@_typing.final
+class GetRegionPlaceResponse(_message.Message):
+    """One player's place in the region."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
+    APPROXIMATE_FIELD_NUMBER: _builtins.int
+    ahead: _builtins.int
+    """Players of the region who stand before."""
+    approximate: _builtins.bool
+    """As in GetRankResponse."""
+    @_builtins.property
+    def row(self) -> Global___RegionRow:
+        """The player's entry."""
+
+    def __init__(
+        self,
+        *,
+        row: Global___RegionRow | None = ...,
+        ahead: _builtins.int = ...,
+        approximate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "approximate", b"approximate", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRegionPlaceResponse: _TypeAlias = GetRegionPlaceResponse  # noqa: Y015
+
+@_typing.final
+class CountAheadRequest(_message.Message):
+    """Asks a region how many players stand before a score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    REACHED_BEFORE_US_FIELD_NUMBER: _builtins.int
+    BOARD_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    score: _builtins.int
+    """The score, -2^53 to 2^53."""
+    reached_before_us: _builtins.int
+    """Players with the same score stand before when they reached it before this, Unix microseconds."""
+    board: _builtins.str
+    """Name of the board; default `all`."""
+    period: _builtins.str
+    """As in GetLeaderboardRequest."""
+    def __init__(
+        self,
+        *,
+        score: _builtins.int = ...,
+        reached_before_us: _builtins.int = ...,
+        board: _builtins.str = ...,
+        period: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "period", b"period", "reached_before_us", b"reached_before_us", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountAheadRequest: _TypeAlias = CountAheadRequest  # noqa: Y015
+
+@_typing.final
+class CountAheadResponse(_message.Message):
+    """How many players stand before a score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AHEAD_FIELD_NUMBER: _builtins.int
+    APPROXIMATE_FIELD_NUMBER: _builtins.int
+    ahead: _builtins.int
+    """Players who do."""
+    approximate: _builtins.bool
+    """As in GetRankResponse."""
+    def __init__(
+        self,
+        *,
+        ahead: _builtins.int = ...,
+        approximate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "approximate", b"approximate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountAheadResponse: _TypeAlias = CountAheadResponse  # noqa: Y015

@@ -55,6 +55,31 @@ class LeaderboardServiceStub(object):
                 request_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.ListBoardsRequest.SerializeToString,
                 response_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.ListBoardsResponse.FromString,
                 _registered_method=True)
+        self.GetGlobalLeaderboard = channel.unary_unary(
+                '/scoreboard.v1.LeaderboardService/GetGlobalLeaderboard',
+                request_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalLeaderboardRequest.SerializeToString,
+                response_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalLeaderboardResponse.FromString,
+                _registered_method=True)
+        self.GetGlobalRank = channel.unary_unary(
+                '/scoreboard.v1.LeaderboardService/GetGlobalRank',
+                request_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalRankRequest.SerializeToString,
+                response_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalRankResponse.FromString,
+                _registered_method=True)
+        self.GetRegionTop = channel.unary_unary(
+                '/scoreboard.v1.LeaderboardService/GetRegionTop',
+                request_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionTopRequest.SerializeToString,
+                response_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionTopResponse.FromString,
+                _registered_method=True)
+        self.GetRegionPlace = channel.unary_unary(
+                '/scoreboard.v1.LeaderboardService/GetRegionPlace',
+                request_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionPlaceRequest.SerializeToString,
+                response_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionPlaceResponse.FromString,
+                _registered_method=True)
+        self.CountAhead = channel.unary_unary(
+                '/scoreboard.v1.LeaderboardService/CountAhead',
+                request_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.CountAheadRequest.SerializeToString,
+                response_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.CountAheadResponse.FromString,
+                _registered_method=True)
 
 
 class LeaderboardServiceServicer(object):
@@ -91,6 +116,48 @@ class LeaderboardServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGlobalLeaderboard(self, request, context):
+        """Returns the top of a board over all regions, best first, exact for the rows that it shows. Each region's part is up to
+        1 s old; of a region that cannot be asked it is what was read last, and `regions` says so.
+        Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGlobalRank(self, request, context):
+        """Returns one player's place over all regions: one more than the players of each region who stand before.
+        Fails with INVALID_ARGUMENT, UNKNOWN_USER, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE (no region that can be asked has the
+        player, and one cannot be asked).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRegionTop(self, request, context):
+        """For other regions: the top of this region's board, with what decides between equal scores.
+        Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRegionPlace(self, request, context):
+        """For other regions: one player's place on this region's board.
+        Fails with INVALID_ARGUMENT, UNKNOWN_USER, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountAhead(self, request, context):
+        """For other regions: how many players of this region's board stand before a score.
+        Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LeaderboardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +180,31 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     servicer.ListBoards,
                     request_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.ListBoardsRequest.FromString,
                     response_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.ListBoardsResponse.SerializeToString,
+            ),
+            'GetGlobalLeaderboard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGlobalLeaderboard,
+                    request_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalLeaderboardRequest.FromString,
+                    response_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalLeaderboardResponse.SerializeToString,
+            ),
+            'GetGlobalRank': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGlobalRank,
+                    request_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalRankRequest.FromString,
+                    response_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalRankResponse.SerializeToString,
+            ),
+            'GetRegionTop': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRegionTop,
+                    request_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionTopRequest.FromString,
+                    response_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionTopResponse.SerializeToString,
+            ),
+            'GetRegionPlace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRegionPlace,
+                    request_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionPlaceRequest.FromString,
+                    response_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionPlaceResponse.SerializeToString,
+            ),
+            'CountAhead': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountAhead,
+                    request_deserializer=scoreboard_dot_v1_dot_leaderboard__pb2.CountAheadRequest.FromString,
+                    response_serializer=scoreboard_dot_v1_dot_leaderboard__pb2.CountAheadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +316,141 @@ class LeaderboardService(object):
             '/scoreboard.v1.LeaderboardService/ListBoards',
             scoreboard_dot_v1_dot_leaderboard__pb2.ListBoardsRequest.SerializeToString,
             scoreboard_dot_v1_dot_leaderboard__pb2.ListBoardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGlobalLeaderboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scoreboard.v1.LeaderboardService/GetGlobalLeaderboard',
+            scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalLeaderboardRequest.SerializeToString,
+            scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalLeaderboardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGlobalRank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scoreboard.v1.LeaderboardService/GetGlobalRank',
+            scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalRankRequest.SerializeToString,
+            scoreboard_dot_v1_dot_leaderboard__pb2.GetGlobalRankResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRegionTop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scoreboard.v1.LeaderboardService/GetRegionTop',
+            scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionTopRequest.SerializeToString,
+            scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionTopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRegionPlace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scoreboard.v1.LeaderboardService/GetRegionPlace',
+            scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionPlaceRequest.SerializeToString,
+            scoreboard_dot_v1_dot_leaderboard__pb2.GetRegionPlaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountAhead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scoreboard.v1.LeaderboardService/CountAhead',
+            scoreboard_dot_v1_dot_leaderboard__pb2.CountAheadRequest.SerializeToString,
+            scoreboard_dot_v1_dot_leaderboard__pb2.CountAheadResponse.FromString,
             options,
             channel_credentials,
             insecure,

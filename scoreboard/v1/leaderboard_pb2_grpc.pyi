@@ -45,6 +45,28 @@ class LeaderboardServiceStub:
     """
     ListBoards: _grpc.UnaryUnaryMultiCallable[_leaderboard_pb2.ListBoardsRequest, _leaderboard_pb2.ListBoardsResponse]
     """Lists the boards with their periods. Fails with LEADERBOARD_UNAVAILABLE."""
+    GetGlobalLeaderboard: _grpc.UnaryUnaryMultiCallable[_leaderboard_pb2.GetGlobalLeaderboardRequest, _leaderboard_pb2.GetGlobalLeaderboardResponse]
+    """Returns the top of a board over all regions, best first, exact for the rows that it shows. Each region's part is up to
+    1 s old; of a region that cannot be asked it is what was read last, and `regions` says so.
+    Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+    """
+    GetGlobalRank: _grpc.UnaryUnaryMultiCallable[_leaderboard_pb2.GetGlobalRankRequest, _leaderboard_pb2.GetGlobalRankResponse]
+    """Returns one player's place over all regions: one more than the players of each region who stand before.
+    Fails with INVALID_ARGUMENT, UNKNOWN_USER, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE (no region that can be asked has the
+    player, and one cannot be asked).
+    """
+    GetRegionTop: _grpc.UnaryUnaryMultiCallable[_leaderboard_pb2.GetRegionTopRequest, _leaderboard_pb2.GetRegionTopResponse]
+    """For other regions: the top of this region's board, with what decides between equal scores.
+    Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+    """
+    GetRegionPlace: _grpc.UnaryUnaryMultiCallable[_leaderboard_pb2.GetRegionPlaceRequest, _leaderboard_pb2.GetRegionPlaceResponse]
+    """For other regions: one player's place on this region's board.
+    Fails with INVALID_ARGUMENT, UNKNOWN_USER, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+    """
+    CountAhead: _grpc.UnaryUnaryMultiCallable[_leaderboard_pb2.CountAheadRequest, _leaderboard_pb2.CountAheadResponse]
+    """For other regions: how many players of this region's board stand before a score.
+    Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
@@ -63,6 +85,28 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """
     ListBoards: _aio.UnaryUnaryMultiCallable[_leaderboard_pb2.ListBoardsRequest, _leaderboard_pb2.ListBoardsResponse]  # type: ignore[assignment]
     """Lists the boards with their periods. Fails with LEADERBOARD_UNAVAILABLE."""
+    GetGlobalLeaderboard: _aio.UnaryUnaryMultiCallable[_leaderboard_pb2.GetGlobalLeaderboardRequest, _leaderboard_pb2.GetGlobalLeaderboardResponse]  # type: ignore[assignment]
+    """Returns the top of a board over all regions, best first, exact for the rows that it shows. Each region's part is up to
+    1 s old; of a region that cannot be asked it is what was read last, and `regions` says so.
+    Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+    """
+    GetGlobalRank: _aio.UnaryUnaryMultiCallable[_leaderboard_pb2.GetGlobalRankRequest, _leaderboard_pb2.GetGlobalRankResponse]  # type: ignore[assignment]
+    """Returns one player's place over all regions: one more than the players of each region who stand before.
+    Fails with INVALID_ARGUMENT, UNKNOWN_USER, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE (no region that can be asked has the
+    player, and one cannot be asked).
+    """
+    GetRegionTop: _aio.UnaryUnaryMultiCallable[_leaderboard_pb2.GetRegionTopRequest, _leaderboard_pb2.GetRegionTopResponse]  # type: ignore[assignment]
+    """For other regions: the top of this region's board, with what decides between equal scores.
+    Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+    """
+    GetRegionPlace: _aio.UnaryUnaryMultiCallable[_leaderboard_pb2.GetRegionPlaceRequest, _leaderboard_pb2.GetRegionPlaceResponse]  # type: ignore[assignment]
+    """For other regions: one player's place on this region's board.
+    Fails with INVALID_ARGUMENT, UNKNOWN_USER, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+    """
+    CountAhead: _aio.UnaryUnaryMultiCallable[_leaderboard_pb2.CountAheadRequest, _leaderboard_pb2.CountAheadResponse]  # type: ignore[assignment]
+    """For other regions: how many players of this region's board stand before a score.
+    Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+    """
 
 class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads boards: the top, one player's place, the neighbours."""
@@ -102,5 +146,57 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_pb2.ListBoardsResponse, _abc.Awaitable[_leaderboard_pb2.ListBoardsResponse]]:
         """Lists the boards with their periods. Fails with LEADERBOARD_UNAVAILABLE."""
+
+    @_abc_1.abstractmethod
+    def GetGlobalLeaderboard(
+        self,
+        request: _leaderboard_pb2.GetGlobalLeaderboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_pb2.GetGlobalLeaderboardResponse, _abc.Awaitable[_leaderboard_pb2.GetGlobalLeaderboardResponse]]:
+        """Returns the top of a board over all regions, best first, exact for the rows that it shows. Each region's part is up to
+        1 s old; of a region that cannot be asked it is what was read last, and `regions` says so.
+        Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def GetGlobalRank(
+        self,
+        request: _leaderboard_pb2.GetGlobalRankRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_pb2.GetGlobalRankResponse, _abc.Awaitable[_leaderboard_pb2.GetGlobalRankResponse]]:
+        """Returns one player's place over all regions: one more than the players of each region who stand before.
+        Fails with INVALID_ARGUMENT, UNKNOWN_USER, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE (no region that can be asked has the
+        player, and one cannot be asked).
+        """
+
+    @_abc_1.abstractmethod
+    def GetRegionTop(
+        self,
+        request: _leaderboard_pb2.GetRegionTopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_pb2.GetRegionTopResponse, _abc.Awaitable[_leaderboard_pb2.GetRegionTopResponse]]:
+        """For other regions: the top of this region's board, with what decides between equal scores.
+        Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRegionPlace(
+        self,
+        request: _leaderboard_pb2.GetRegionPlaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_pb2.GetRegionPlaceResponse, _abc.Awaitable[_leaderboard_pb2.GetRegionPlaceResponse]]:
+        """For other regions: one player's place on this region's board.
+        Fails with INVALID_ARGUMENT, UNKNOWN_USER, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def CountAhead(
+        self,
+        request: _leaderboard_pb2.CountAheadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_pb2.CountAheadResponse, _abc.Awaitable[_leaderboard_pb2.CountAheadResponse]]:
+        """For other regions: how many players of this region's board stand before a score.
+        Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+        """
 
 def add_LeaderboardServiceServicer_to_server(servicer: LeaderboardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

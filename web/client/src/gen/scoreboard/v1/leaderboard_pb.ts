@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file scoreboard/v1/leaderboard.proto.
  */
 export const file_scoreboard_v1_leaderboard: GenFile = /*@__PURE__*/
-  fileDesc("Ch9zY29yZWJvYXJkL3YxL2xlYWRlcmJvYXJkLnByb3RvEg1zY29yZWJvYXJkLnYxInQKFUdldExlYWRlcmJvYXJkUmVxdWVzdBISCgVsaW1pdBgBIAEoBUgAiAEBEhMKBm9mZnNldBgCIAEoBUgBiAEBEg0KBWJvYXJkGAMgASgJEg4KBnBlcmlvZBgEIAEoCUIICgZfbGltaXRCCQoHX29mZnNldCKRAQoWR2V0TGVhZGVyYm9hcmRSZXNwb25zZRInCgtsZWFkZXJib2FyZBgBIAMoCzISLnNjb3JlYm9hcmQudjEuUm93Eg0KBWJvYXJkGAIgASgJEg4KBnBlcmlvZBgDIAEoCRIPCgd2ZXJzaW9uGAQgASgBEg8KB3BsYXllcnMYBSABKAESDQoFc3RhbGUYBiABKAgiQAoOR2V0UmFua1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRINCgVib2FyZBgCIAEoCRIOCgZwZXJpb2QYAyABKAkilgEKD0dldFJhbmtSZXNwb25zZRIMCgRyYW5rGAEgASgNEg8KB3VzZXJfaWQYAiABKAkSEAoIdXNlcm5hbWUYAyABKAkSDQoFc2NvcmUYBCABKAESEwoLYXBwcm94aW1hdGUYBSABKAgSDwoHcGxheWVycxgGIAEoARINCgVib2FyZBgHIAEoCRIOCgZwZXJpb2QYCCABKAkiYAoQR2V0QXJvdW5kUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKBWxpbWl0GAIgASgFSACIAQESDQoFYm9hcmQYAyABKAkSDgoGcGVyaW9kGAQgASgJQggKBl9saW1pdCITChFMaXN0Qm9hcmRzUmVxdWVzdCI6ChJMaXN0Qm9hcmRzUmVzcG9uc2USJAoGYm9hcmRzGAEgAygLMhQuc2NvcmVib2FyZC52MS5Cb2FyZCJkCgVCb2FyZBIMCgRuYW1lGAEgASgJEhAKCG9wZXJhdG9yGAIgASgJEhMKC3BlcmlvZF9raW5kGAMgASgJEiYKB3BlcmlvZHMYBCADKAsyFS5zY29yZWJvYXJkLnYxLlBlcmlvZCJLCgZQZXJpb2QSDQoFbGFiZWwYASABKAkSEQoJc3RhcnRzX2F0GAIgASgJEg8KB2VuZHNfYXQYAyABKAkSDgoGY2xvc2VkGAQgASgIMuwDChJMZWFkZXJib2FyZFNlcnZpY2USfgoOR2V0TGVhZGVyYm9hcmQSJC5zY29yZWJvYXJkLnYxLkdldExlYWRlcmJvYXJkUmVxdWVzdBolLnNjb3JlYm9hcmQudjEuR2V0TGVhZGVyYm9hcmRSZXNwb25zZSIfgtPkkwIZEhcvYXBpL3Njb3Jlcy9sZWFkZXJib2FyZBJsCgdHZXRSYW5rEh0uc2NvcmVib2FyZC52MS5HZXRSYW5rUmVxdWVzdBoeLnNjb3JlYm9hcmQudjEuR2V0UmFua1Jlc3BvbnNlIiKC0+STAhwSGi9hcGkvc2NvcmVzL3Jhbmsve3VzZXJfaWR9EnkKCUdldEFyb3VuZBIfLnNjb3JlYm9hcmQudjEuR2V0QXJvdW5kUmVxdWVzdBolLnNjb3JlYm9hcmQudjEuR2V0TGVhZGVyYm9hcmRSZXNwb25zZSIkgtPkkwIeEhwvYXBpL3Njb3Jlcy9hcm91bmQve3VzZXJfaWR9Em0KCkxpc3RCb2FyZHMSIC5zY29yZWJvYXJkLnYxLkxpc3RCb2FyZHNSZXF1ZXN0GiEuc2NvcmVib2FyZC52MS5MaXN0Qm9hcmRzUmVzcG9uc2UiGoLT5JMCFBISL2FwaS9zY29yZXMvYm9hcmRzYgZwcm90bzM", [file_google_api_annotations, file_scoreboard_v1_common]);
+  fileDesc("Ch9zY29yZWJvYXJkL3YxL2xlYWRlcmJvYXJkLnByb3RvEg1zY29yZWJvYXJkLnYxInQKFUdldExlYWRlcmJvYXJkUmVxdWVzdBISCgVsaW1pdBgBIAEoBUgAiAEBEhMKBm9mZnNldBgCIAEoBUgBiAEBEg0KBWJvYXJkGAMgASgJEg4KBnBlcmlvZBgEIAEoCUIICgZfbGltaXRCCQoHX29mZnNldCKRAQoWR2V0TGVhZGVyYm9hcmRSZXNwb25zZRInCgtsZWFkZXJib2FyZBgBIAMoCzISLnNjb3JlYm9hcmQudjEuUm93Eg0KBWJvYXJkGAIgASgJEg4KBnBlcmlvZBgDIAEoCRIPCgd2ZXJzaW9uGAQgASgBEg8KB3BsYXllcnMYBSABKAESDQoFc3RhbGUYBiABKAgiQAoOR2V0UmFua1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRINCgVib2FyZBgCIAEoCRIOCgZwZXJpb2QYAyABKAkilgEKD0dldFJhbmtSZXNwb25zZRIMCgRyYW5rGAEgASgNEg8KB3VzZXJfaWQYAiABKAkSEAoIdXNlcm5hbWUYAyABKAkSDQoFc2NvcmUYBCABKAESEwoLYXBwcm94aW1hdGUYBSABKAgSDwoHcGxheWVycxgGIAEoARINCgVib2FyZBgHIAEoCRIOCgZwZXJpb2QYCCABKAkiYAoQR2V0QXJvdW5kUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKBWxpbWl0GAIgASgFSACIAQESDQoFYm9hcmQYAyABKAkSDgoGcGVyaW9kGAQgASgJQggKBl9saW1pdCITChFMaXN0Qm9hcmRzUmVxdWVzdCI6ChJMaXN0Qm9hcmRzUmVzcG9uc2USJAoGYm9hcmRzGAEgAygLMhQuc2NvcmVib2FyZC52MS5Cb2FyZCJkCgVCb2FyZBIMCgRuYW1lGAEgASgJEhAKCG9wZXJhdG9yGAIgASgJEhMKC3BlcmlvZF9raW5kGAMgASgJEiYKB3BlcmlvZHMYBCADKAsyFS5zY29yZWJvYXJkLnYxLlBlcmlvZCJLCgZQZXJpb2QSDQoFbGFiZWwYASABKAkSEQoJc3RhcnRzX2F0GAIgASgJEg8KB2VuZHNfYXQYAyABKAkSDgoGY2xvc2VkGAQgASgIIloKG0dldEdsb2JhbExlYWRlcmJvYXJkUmVxdWVzdBISCgVsaW1pdBgBIAEoBUgAiAEBEg0KBWJvYXJkGAIgASgJEg4KBnBlcmlvZBgDIAEoCUIICgZfbGltaXQiqQEKHEdldEdsb2JhbExlYWRlcmJvYXJkUmVzcG9uc2USLQoLbGVhZGVyYm9hcmQYASADKAsyGC5zY29yZWJvYXJkLnYxLkdsb2JhbFJvdxINCgVib2FyZBgCIAEoCRIOCgZwZXJpb2QYAyABKAkSDwoHcGxheWVycxgEIAEoARIqCgdyZWdpb25zGAUgAygLMhkuc2NvcmVib2FyZC52MS5SZWdpb25QYXJ0IlsKCUdsb2JhbFJvdxIMCgRyYW5rGAEgASgNEg8KB3VzZXJfaWQYAiABKAkSEAoIdXNlcm5hbWUYAyABKAkSDQoFc2NvcmUYBCABKAESDgoGcmVnaW9uGAUgASgJIkkKClJlZ2lvblBhcnQSDAoEbmFtZRgBIAEoCRIPCgdwbGF5ZXJzGAIgASgBEg0KBXN0YWxlGAMgASgIEg0KBWFnZV9zGAQgASgBIkYKFEdldEdsb2JhbFJhbmtSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSDQoFYm9hcmQYAiABKAkSDgoGcGVyaW9kGAMgASgJItgBChVHZXRHbG9iYWxSYW5rUmVzcG9uc2USDAoEcmFuaxgBIAEoDRIPCgd1c2VyX2lkGAIgASgJEhAKCHVzZXJuYW1lGAMgASgJEg0KBXNjb3JlGAQgASgBEg4KBnJlZ2lvbhgFIAEoCRITCgthcHByb3hpbWF0ZRgGIAEoCBIPCgdwbGF5ZXJzGAcgASgBEg0KBWJvYXJkGAggASgJEg4KBnBlcmlvZBgJIAEoCRIqCgdyZWdpb25zGAogAygLMhkuc2NvcmVib2FyZC52MS5SZWdpb25QYXJ0IlQKCVJlZ2lvblJvdxIPCgd1c2VyX2lkGAEgASgJEhAKCHVzZXJuYW1lGAIgASgJEg0KBXNjb3JlGAMgASgDEhUKDXJlYWNoZWRfYXRfdXMYBCABKAMiQwoTR2V0UmVnaW9uVG9wUmVxdWVzdBINCgVsaW1pdBgBIAEoBRINCgVib2FyZBgCIAEoCRIOCgZwZXJpb2QYAyABKAkiXgoUR2V0UmVnaW9uVG9wUmVzcG9uc2USJgoEcm93cxgBIAMoCzIYLnNjb3JlYm9hcmQudjEuUmVnaW9uUm93Eg8KB3BsYXllcnMYAiABKAMSDQoFc3RhbGUYAyABKAgiRwoVR2V0UmVnaW9uUGxhY2VSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSDQoFYm9hcmQYAiABKAkSDgoGcGVyaW9kGAMgASgJImMKFkdldFJlZ2lvblBsYWNlUmVzcG9uc2USJQoDcm93GAEgASgLMhguc2NvcmVib2FyZC52MS5SZWdpb25Sb3cSDQoFYWhlYWQYAiABKAMSEwoLYXBwcm94aW1hdGUYAyABKAgiXAoRQ291bnRBaGVhZFJlcXVlc3QSDQoFc2NvcmUYASABKAMSGQoRcmVhY2hlZF9iZWZvcmVfdXMYAiABKAMSDQoFYm9hcmQYAyABKAkSDgoGcGVyaW9kGAQgASgJIjgKEkNvdW50QWhlYWRSZXNwb25zZRINCgVhaGVhZBgBIAEoAxITCgthcHByb3hpbWF0ZRgCIAEoCDKNCAoSTGVhZGVyYm9hcmRTZXJ2aWNlEn4KDkdldExlYWRlcmJvYXJkEiQuc2NvcmVib2FyZC52MS5HZXRMZWFkZXJib2FyZFJlcXVlc3QaJS5zY29yZWJvYXJkLnYxLkdldExlYWRlcmJvYXJkUmVzcG9uc2UiH4LT5JMCGRIXL2FwaS9zY29yZXMvbGVhZGVyYm9hcmQSbAoHR2V0UmFuaxIdLnNjb3JlYm9hcmQudjEuR2V0UmFua1JlcXVlc3QaHi5zY29yZWJvYXJkLnYxLkdldFJhbmtSZXNwb25zZSIigtPkkwIcEhovYXBpL3Njb3Jlcy9yYW5rL3t1c2VyX2lkfRJ5CglHZXRBcm91bmQSHy5zY29yZWJvYXJkLnYxLkdldEFyb3VuZFJlcXVlc3QaJS5zY29yZWJvYXJkLnYxLkdldExlYWRlcmJvYXJkUmVzcG9uc2UiJILT5JMCHhIcL2FwaS9zY29yZXMvYXJvdW5kL3t1c2VyX2lkfRJtCgpMaXN0Qm9hcmRzEiAuc2NvcmVib2FyZC52MS5MaXN0Qm9hcmRzUmVxdWVzdBohLnNjb3JlYm9hcmQudjEuTGlzdEJvYXJkc1Jlc3BvbnNlIhqC0+STAhQSEi9hcGkvc2NvcmVzL2JvYXJkcxKLAQoUR2V0R2xvYmFsTGVhZGVyYm9hcmQSKi5zY29yZWJvYXJkLnYxLkdldEdsb2JhbExlYWRlcmJvYXJkUmVxdWVzdBorLnNjb3JlYm9hcmQudjEuR2V0R2xvYmFsTGVhZGVyYm9hcmRSZXNwb25zZSIagtPkkwIUEhIvYXBpL3Njb3Jlcy9nbG9iYWwShQEKDUdldEdsb2JhbFJhbmsSIy5zY29yZWJvYXJkLnYxLkdldEdsb2JhbFJhbmtSZXF1ZXN0GiQuc2NvcmVib2FyZC52MS5HZXRHbG9iYWxSYW5rUmVzcG9uc2UiKYLT5JMCIxIhL2FwaS9zY29yZXMvZ2xvYmFsL3Jhbmsve3VzZXJfaWR9ElcKDEdldFJlZ2lvblRvcBIiLnNjb3JlYm9hcmQudjEuR2V0UmVnaW9uVG9wUmVxdWVzdBojLnNjb3JlYm9hcmQudjEuR2V0UmVnaW9uVG9wUmVzcG9uc2USXQoOR2V0UmVnaW9uUGxhY2USJC5zY29yZWJvYXJkLnYxLkdldFJlZ2lvblBsYWNlUmVxdWVzdBolLnNjb3JlYm9hcmQudjEuR2V0UmVnaW9uUGxhY2VSZXNwb25zZRJRCgpDb3VudEFoZWFkEiAuc2NvcmVib2FyZC52MS5Db3VudEFoZWFkUmVxdWVzdBohLnNjb3JlYm9hcmQudjEuQ291bnRBaGVhZFJlc3BvbnNlYgZwcm90bzM", [file_google_api_annotations, file_scoreboard_v1_common]);
 
 /**
  * Asks for the top of a board.
@@ -383,6 +383,552 @@ export const PeriodSchema: GenMessage<Period> = /*@__PURE__*/
   messageDesc(file_scoreboard_v1_leaderboard, 8);
 
 /**
+ * Asks for the top of a board over all regions.
+ *
+ * @generated from message scoreboard.v1.GetGlobalLeaderboardRequest
+ */
+export type GetGlobalLeaderboardRequest = Message<"scoreboard.v1.GetGlobalLeaderboardRequest"> & {
+  /**
+   * Rows, 1 to 100; default 10.
+   *
+   * @generated from field: optional int32 limit = 1;
+   */
+  limit?: number | undefined;
+
+  /**
+   * Name of the board; default `all`.
+   *
+   * @generated from field: string board = 2;
+   */
+  board: string;
+
+  /**
+   * As in GetLeaderboardRequest.
+   *
+   * @generated from field: string period = 3;
+   */
+  period: string;
+};
+
+/**
+ * Describes the message scoreboard.v1.GetGlobalLeaderboardRequest.
+ * Use `create(GetGlobalLeaderboardRequestSchema)` to create a new message.
+ */
+export const GetGlobalLeaderboardRequestSchema: GenMessage<GetGlobalLeaderboardRequest> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 9);
+
+/**
+ * The top over all regions.
+ *
+ * @generated from message scoreboard.v1.GetGlobalLeaderboardResponse
+ */
+export type GetGlobalLeaderboardResponse = Message<"scoreboard.v1.GetGlobalLeaderboardResponse"> & {
+  /**
+   * Best first.
+   *
+   * @generated from field: repeated scoreboard.v1.GlobalRow leaderboard = 1;
+   */
+  leaderboard: GlobalRow[];
+
+  /**
+   * Name of the board.
+   *
+   * @generated from field: string board = 2;
+   */
+  board: string;
+
+  /**
+   * Label of the period.
+   *
+   * @generated from field: string period = 3;
+   */
+  period: string;
+
+  /**
+   * Players on the board, as far as each region is known.
+   *
+   * @generated from field: double players = 4;
+   */
+  players: number;
+
+  /**
+   * What each region's part is worth, the asked region first.
+   *
+   * @generated from field: repeated scoreboard.v1.RegionPart regions = 5;
+   */
+  regions: RegionPart[];
+};
+
+/**
+ * Describes the message scoreboard.v1.GetGlobalLeaderboardResponse.
+ * Use `create(GetGlobalLeaderboardResponseSchema)` to create a new message.
+ */
+export const GetGlobalLeaderboardResponseSchema: GenMessage<GetGlobalLeaderboardResponse> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 10);
+
+/**
+ * One place over all regions. Of equal scores the one that was reached first stands before.
+ *
+ * @generated from message scoreboard.v1.GlobalRow
+ */
+export type GlobalRow = Message<"scoreboard.v1.GlobalRow"> & {
+  /**
+   * Place, counting from 1.
+   *
+   * @generated from field: uint32 rank = 1;
+   */
+  rank: number;
+
+  /**
+   * The player's public id.
+   *
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+
+  /**
+   * The player's shown name.
+   *
+   * @generated from field: string username = 3;
+   */
+  username: string;
+
+  /**
+   * Points on this board.
+   *
+   * @generated from field: double score = 4;
+   */
+  score: number;
+
+  /**
+   * The player's region.
+   *
+   * @generated from field: string region = 5;
+   */
+  region: string;
+};
+
+/**
+ * Describes the message scoreboard.v1.GlobalRow.
+ * Use `create(GlobalRowSchema)` to create a new message.
+ */
+export const GlobalRowSchema: GenMessage<GlobalRow> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 11);
+
+/**
+ * What a region gave to an answer.
+ *
+ * @generated from message scoreboard.v1.RegionPart
+ */
+export type RegionPart = Message<"scoreboard.v1.RegionPart"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Players on its board when it was read.
+   *
+   * @generated from field: double players = 2;
+   */
+  players: number;
+
+  /**
+   * True when it could not be asked just now, or answered from Postgres.
+   *
+   * @generated from field: bool stale = 3;
+   */
+  stale: boolean;
+
+  /**
+   * Seconds since it was read; -1 when it was never read, and is missing.
+   *
+   * @generated from field: double age_s = 4;
+   */
+  ageS: number;
+};
+
+/**
+ * Describes the message scoreboard.v1.RegionPart.
+ * Use `create(RegionPartSchema)` to create a new message.
+ */
+export const RegionPartSchema: GenMessage<RegionPart> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 12);
+
+/**
+ * Asks for one player's place over all regions.
+ *
+ * @generated from message scoreboard.v1.GetGlobalRankRequest
+ */
+export type GetGlobalRankRequest = Message<"scoreboard.v1.GetGlobalRankRequest"> & {
+  /**
+   * Whose, 1 to 50 characters.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * Name of the board; default `all`.
+   *
+   * @generated from field: string board = 2;
+   */
+  board: string;
+
+  /**
+   * As in GetLeaderboardRequest.
+   *
+   * @generated from field: string period = 3;
+   */
+  period: string;
+};
+
+/**
+ * Describes the message scoreboard.v1.GetGlobalRankRequest.
+ * Use `create(GetGlobalRankRequestSchema)` to create a new message.
+ */
+export const GetGlobalRankRequestSchema: GenMessage<GetGlobalRankRequest> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 13);
+
+/**
+ * One player's place over all regions.
+ *
+ * @generated from message scoreboard.v1.GetGlobalRankResponse
+ */
+export type GetGlobalRankResponse = Message<"scoreboard.v1.GetGlobalRankResponse"> & {
+  /**
+   * Place, counting from 1.
+   *
+   * @generated from field: uint32 rank = 1;
+   */
+  rank: number;
+
+  /**
+   * The player's public id.
+   *
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+
+  /**
+   * The player's shown name.
+   *
+   * @generated from field: string username = 3;
+   */
+  username: string;
+
+  /**
+   * Points on this board.
+   *
+   * @generated from field: double score = 4;
+   */
+  score: number;
+
+  /**
+   * The player's region.
+   *
+   * @generated from field: string region = 5;
+   */
+  region: string;
+
+  /**
+   * True when a region was counted in part: the rank is at least that.
+   *
+   * @generated from field: bool approximate = 6;
+   */
+  approximate: boolean;
+
+  /**
+   * Players on the board, as far as each region is known.
+   *
+   * @generated from field: double players = 7;
+   */
+  players: number;
+
+  /**
+   * Name of the board.
+   *
+   * @generated from field: string board = 8;
+   */
+  board: string;
+
+  /**
+   * Label of the period.
+   *
+   * @generated from field: string period = 9;
+   */
+  period: string;
+
+  /**
+   * As in GetGlobalLeaderboardResponse.
+   *
+   * @generated from field: repeated scoreboard.v1.RegionPart regions = 10;
+   */
+  regions: RegionPart[];
+};
+
+/**
+ * Describes the message scoreboard.v1.GetGlobalRankResponse.
+ * Use `create(GetGlobalRankResponseSchema)` to create a new message.
+ */
+export const GetGlobalRankResponseSchema: GenMessage<GetGlobalRankResponse> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 14);
+
+/**
+ * One entry of a region's board.
+ *
+ * @generated from message scoreboard.v1.RegionRow
+ */
+export type RegionRow = Message<"scoreboard.v1.RegionRow"> & {
+  /**
+   * The player's public id.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The player's shown name.
+   *
+   * @generated from field: string username = 2;
+   */
+  username: string;
+
+  /**
+   * Points on this board.
+   *
+   * @generated from field: int64 score = 3;
+   */
+  score: bigint;
+
+  /**
+   * When the score was reached, Unix microseconds.
+   *
+   * @generated from field: int64 reached_at_us = 4;
+   */
+  reachedAtUs: bigint;
+};
+
+/**
+ * Describes the message scoreboard.v1.RegionRow.
+ * Use `create(RegionRowSchema)` to create a new message.
+ */
+export const RegionRowSchema: GenMessage<RegionRow> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 15);
+
+/**
+ * Asks a region for its top.
+ *
+ * @generated from message scoreboard.v1.GetRegionTopRequest
+ */
+export type GetRegionTopRequest = Message<"scoreboard.v1.GetRegionTopRequest"> & {
+  /**
+   * Rows, 1 to 100.
+   *
+   * @generated from field: int32 limit = 1;
+   */
+  limit: number;
+
+  /**
+   * Name of the board; default `all`.
+   *
+   * @generated from field: string board = 2;
+   */
+  board: string;
+
+  /**
+   * As in GetLeaderboardRequest.
+   *
+   * @generated from field: string period = 3;
+   */
+  period: string;
+};
+
+/**
+ * Describes the message scoreboard.v1.GetRegionTopRequest.
+ * Use `create(GetRegionTopRequestSchema)` to create a new message.
+ */
+export const GetRegionTopRequestSchema: GenMessage<GetRegionTopRequest> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 16);
+
+/**
+ * A region's top.
+ *
+ * @generated from message scoreboard.v1.GetRegionTopResponse
+ */
+export type GetRegionTopResponse = Message<"scoreboard.v1.GetRegionTopResponse"> & {
+  /**
+   * Best first.
+   *
+   * @generated from field: repeated scoreboard.v1.RegionRow rows = 1;
+   */
+  rows: RegionRow[];
+
+  /**
+   * Players on the board.
+   *
+   * @generated from field: int64 players = 2;
+   */
+  players: bigint;
+
+  /**
+   * As in GetLeaderboardResponse.
+   *
+   * @generated from field: bool stale = 3;
+   */
+  stale: boolean;
+};
+
+/**
+ * Describes the message scoreboard.v1.GetRegionTopResponse.
+ * Use `create(GetRegionTopResponseSchema)` to create a new message.
+ */
+export const GetRegionTopResponseSchema: GenMessage<GetRegionTopResponse> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 17);
+
+/**
+ * Asks a region for one player's place.
+ *
+ * @generated from message scoreboard.v1.GetRegionPlaceRequest
+ */
+export type GetRegionPlaceRequest = Message<"scoreboard.v1.GetRegionPlaceRequest"> & {
+  /**
+   * Whose, 1 to 50 characters.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * Name of the board; default `all`.
+   *
+   * @generated from field: string board = 2;
+   */
+  board: string;
+
+  /**
+   * As in GetLeaderboardRequest.
+   *
+   * @generated from field: string period = 3;
+   */
+  period: string;
+};
+
+/**
+ * Describes the message scoreboard.v1.GetRegionPlaceRequest.
+ * Use `create(GetRegionPlaceRequestSchema)` to create a new message.
+ */
+export const GetRegionPlaceRequestSchema: GenMessage<GetRegionPlaceRequest> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 18);
+
+/**
+ * One player's place in the region.
+ *
+ * @generated from message scoreboard.v1.GetRegionPlaceResponse
+ */
+export type GetRegionPlaceResponse = Message<"scoreboard.v1.GetRegionPlaceResponse"> & {
+  /**
+   * The player's entry.
+   *
+   * @generated from field: scoreboard.v1.RegionRow row = 1;
+   */
+  row?: RegionRow | undefined;
+
+  /**
+   * Players of the region who stand before.
+   *
+   * @generated from field: int64 ahead = 2;
+   */
+  ahead: bigint;
+
+  /**
+   * As in GetRankResponse.
+   *
+   * @generated from field: bool approximate = 3;
+   */
+  approximate: boolean;
+};
+
+/**
+ * Describes the message scoreboard.v1.GetRegionPlaceResponse.
+ * Use `create(GetRegionPlaceResponseSchema)` to create a new message.
+ */
+export const GetRegionPlaceResponseSchema: GenMessage<GetRegionPlaceResponse> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 19);
+
+/**
+ * Asks a region how many players stand before a score.
+ *
+ * @generated from message scoreboard.v1.CountAheadRequest
+ */
+export type CountAheadRequest = Message<"scoreboard.v1.CountAheadRequest"> & {
+  /**
+   * The score, -2^53 to 2^53.
+   *
+   * @generated from field: int64 score = 1;
+   */
+  score: bigint;
+
+  /**
+   * Players with the same score stand before when they reached it before this, Unix microseconds.
+   *
+   * @generated from field: int64 reached_before_us = 2;
+   */
+  reachedBeforeUs: bigint;
+
+  /**
+   * Name of the board; default `all`.
+   *
+   * @generated from field: string board = 3;
+   */
+  board: string;
+
+  /**
+   * As in GetLeaderboardRequest.
+   *
+   * @generated from field: string period = 4;
+   */
+  period: string;
+};
+
+/**
+ * Describes the message scoreboard.v1.CountAheadRequest.
+ * Use `create(CountAheadRequestSchema)` to create a new message.
+ */
+export const CountAheadRequestSchema: GenMessage<CountAheadRequest> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 20);
+
+/**
+ * How many players stand before a score.
+ *
+ * @generated from message scoreboard.v1.CountAheadResponse
+ */
+export type CountAheadResponse = Message<"scoreboard.v1.CountAheadResponse"> & {
+  /**
+   * Players who do.
+   *
+   * @generated from field: int64 ahead = 1;
+   */
+  ahead: bigint;
+
+  /**
+   * As in GetRankResponse.
+   *
+   * @generated from field: bool approximate = 2;
+   */
+  approximate: boolean;
+};
+
+/**
+ * Describes the message scoreboard.v1.CountAheadResponse.
+ * Use `create(CountAheadResponseSchema)` to create a new message.
+ */
+export const CountAheadResponseSchema: GenMessage<CountAheadResponse> = /*@__PURE__*/
+  messageDesc(file_scoreboard_v1_leaderboard, 21);
+
+/**
  * Reads boards: the top, one player's place, the neighbours.
  *
  * @generated from service scoreboard.v1.LeaderboardService
@@ -429,6 +975,63 @@ export const LeaderboardService: GenService<{
     methodKind: "unary";
     input: typeof ListBoardsRequestSchema;
     output: typeof ListBoardsResponseSchema;
+  },
+  /**
+   * Returns the top of a board over all regions, best first, exact for the rows that it shows. Each region's part is up to
+   * 1 s old; of a region that cannot be asked it is what was read last, and `regions` says so.
+   * Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+   *
+   * @generated from rpc scoreboard.v1.LeaderboardService.GetGlobalLeaderboard
+   */
+  getGlobalLeaderboard: {
+    methodKind: "unary";
+    input: typeof GetGlobalLeaderboardRequestSchema;
+    output: typeof GetGlobalLeaderboardResponseSchema;
+  },
+  /**
+   * Returns one player's place over all regions: one more than the players of each region who stand before.
+   * Fails with INVALID_ARGUMENT, UNKNOWN_USER, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE (no region that can be asked has the
+   * player, and one cannot be asked).
+   *
+   * @generated from rpc scoreboard.v1.LeaderboardService.GetGlobalRank
+   */
+  getGlobalRank: {
+    methodKind: "unary";
+    input: typeof GetGlobalRankRequestSchema;
+    output: typeof GetGlobalRankResponseSchema;
+  },
+  /**
+   * For other regions: the top of this region's board, with what decides between equal scores.
+   * Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+   *
+   * @generated from rpc scoreboard.v1.LeaderboardService.GetRegionTop
+   */
+  getRegionTop: {
+    methodKind: "unary";
+    input: typeof GetRegionTopRequestSchema;
+    output: typeof GetRegionTopResponseSchema;
+  },
+  /**
+   * For other regions: one player's place on this region's board.
+   * Fails with INVALID_ARGUMENT, UNKNOWN_USER, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+   *
+   * @generated from rpc scoreboard.v1.LeaderboardService.GetRegionPlace
+   */
+  getRegionPlace: {
+    methodKind: "unary";
+    input: typeof GetRegionPlaceRequestSchema;
+    output: typeof GetRegionPlaceResponseSchema;
+  },
+  /**
+   * For other regions: how many players of this region's board stand before a score.
+   * Fails with INVALID_ARGUMENT, UNKNOWN_BOARD, LEADERBOARD_UNAVAILABLE.
+   *
+   * @generated from rpc scoreboard.v1.LeaderboardService.CountAhead
+   */
+  countAhead: {
+    methodKind: "unary";
+    input: typeof CountAheadRequestSchema;
+    output: typeof CountAheadResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_scoreboard_v1_leaderboard, 0);

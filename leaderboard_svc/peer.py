@@ -1,0 +1,138 @@
+"""Another region's boards, read through its gateway as any client may, and remembered for when it is away.
+
+Holds always: a region that does not answer costs one call a pause its time; what it gave last answers the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import grpc
+
+from board.catalogue import Board
+from board.periods import Period
+from leaderboard_svc.region import TOP_MAX, Ahead, Entry, RegionAway, Standing, Top
+from mesh import metrics
+from mesh.breaker import Breaker
+from scoreboard.v1 import leaderboard_pb2 as pb
+from scoreboard.v1.leaderboard_pb2_grpc import LeaderboardServiceStub
+
+log = logging.getLogger(__name__)
+
+_FAILURES = metrics.counter("scoreboard_region_failures_total")
+
+FRESH_S = 0.5  # half of the second that a region's part may be old
+ANSWER_S = 1.0
+PAUSE_S = 2.0  # before a region that did not answer is asked again
+TOPS_MAX = 1_000  # boards and periods that are remembered, about 10 kB each
+OPTIONS = (("grpc.max_reconnect_backoff_ms", 2_000), ("grpc.keepalive_time_ms", 20_000))
+
+A = TypeVar("A")
+_Asked = tuple[str, str]  # board, label of the period
+
+
+class Peer:
+    """One other region."""
+
+    def __init__(self, name: str, gateway: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = name
+        self._clock = clock
+        self._breaker = Breaker(_FAILURES.child(name).inc, pause_s=PAUSE_S, clock=clock)
+        self._is_away = False
+        self._tops: dict[_Asked, tuple[float, Top]] = {}  # read from (monotonic), what
+        self._reads: dict[_Asked, asyncio.Task[Top]] = {}
+        parts = urlsplit(gateway)
+        self._channel = (
+            grpc.aio.secure_channel(parts.netloc, grpc.ssl_channel_credentials(), options=OPTIONS)
+            if parts.scheme == "https"
+            else grpc.aio.insecure_channel(parts.netloc, options=OPTIONS)
+        )
+        self._boards = LeaderboardServiceStub(self._channel)
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        await self._channel.close()
+
+    async def top(self, board: Board, period: Period) -> Top:
+        """As Region."""
+        asked = (board.name, period.label)
+        known = self._known(asked)
+        if known.age_s is not None and known.age_s < FRESH_S:
+            return known
+        task = self._reads.get(asked)
+        if task is None:
+            task = asyncio.create_task(self._read_top(asked), name=f"top of {self.name}")
+            self._reads[asked] = task
+            task.add_done_callback(lambda _: self._reads.pop(asked))
+        return await asyncio.shield(task)  # a caller that gives up must not take the read away from the others
+
+    async def standing(self, board: Board, period: Period, user_id: str) -> Standing | None:
+        """As Region."""
+        request = pb.GetRegionPlaceRequest(user_id=user_id, board=board.name, period=period.label)
+        found = await self._ask(lambda: self._boards.GetRegionPlace(request, timeout=ANSWER_S))
+        return None if found is None else Standing(_entry(found.row), found.ahead, not found.approximate)
+
+    async def ahead(self, board: Board, period: Period, score: int, reached_before_us: int) -> Ahead:
+        """As Region."""
+        request = pb.CountAheadRequest(
+            score=score, reached_before_us=reached_before_us, board=board.name, period=period.label
+        )
+        found = await self._ask(lambda: self._boards.CountAhead(request, timeout=ANSWER_S))
+        return Ahead(0, is_exact=True) if found is None else Ahead(found.ahead, not found.approximate)
+
+    def _known(self, asked: _Asked) -> Top:
+        if asked not in self._tops:
+            return Top()
+        read_at, top = self._tops[asked]
+        return Top(top.entries, top.players, top.is_stale, self._clock() - read_at)
+
+    async def _read_top(self, asked: _Asked) -> Top:
+        name, label = asked
+        request = pb.GetRegionTopRequest(limit=TOP_MAX, board=name, period=label)
+        started = self._clock()
+        try:
+            found = await self._ask(lambda: self._boards.GetRegionTop(request, timeout=ANSWER_S))
+        except RegionAway:
+            known = self._known(asked)
+            return Top(known.entries, known.players, is_stale=True, age_s=known.age_s)
+        top = Top(is_stale=False)  # a board that the region does not have, which nobody plays there
+        if found is not None:
+            top = Top(tuple(map(_entry, found.rows)), found.players, found.stale)
+        if asked not in self._tops and len(self._tops) >= TOPS_MAX:
+            self._tops.pop(next(iter(self._tops)))
+        self._tops[asked] = (started, top)
+        return self._known(asked)
+
+    async def _ask(self, call: Callable[[], Awaitable[A]]) -> A | None:
+        """Returns the answer; None for what the region does not have. Raises RegionAway."""
+        if self._breaker.is_open:
+            raise RegionAway
+        try:
+            answer = await call()
+        except grpc.aio.AioRpcError as e:
+            if e.code() is grpc.StatusCode.NOT_FOUND:
+                self._came_back()
+                return None
+            self._breaker.failed()
+            if not self._is_away:  # once an outage
+                extra = {"event": "region_away", "region": self.name, "reason": e.code().name}
+                log.warning("Another region does not answer", extra=extra)
+            self._is_away = True
+            raise RegionAway from e
+        self._came_back()
+        return answer
+
+    def _came_back(self) -> None:
+        self._breaker.worked()
+        if self._is_away:
+            log.info("The other region answers again", extra={"event": "region_back", "region": self.name})
+        self._is_away = False
+
+
+def _entry(row: pb.RegionRow) -> Entry:
+    return Entry(row.user_id, row.username, row.score, row.reached_at_us)

@@ -1,0 +1,189 @@
+"""Renders the configuration of the gateway before the regions (envoy/regions.yaml.tmpl) from a file that names them.
+
+A call goes to the region that its token names, else to the one that the header `x-region` asks for, else by the
+client's address, else to the default.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable
+from itertools import combinations
+from pathlib import Path
+from string import Template
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
+
+from mesh.settings import REGION
+from scoreboard.local.gateway import CHECK, FOLDER, is_address, transport_socket
+from scoreboard.local.local_replies import mappers
+from scoreboard.local.open_files import CONNECTIONS_MAX
+from scoreboard.local.trouble import Trouble
+
+JsonObject = dict[str, Any]
+
+CLAIM_HEADER = "x-scoreboard-region"  # what the token says; removed when a client sends it
+ASKED_HEADER = "x-region"  # what a client asks for that has no token yet: a player who logs in from abroad
+_CURE = "docs/regions.md shows such a file."
+
+
+class RoutedRegion(BaseModel):
+    """A region: where its gateway is, whose tokens are its own, and the addresses whose clients it gets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=REGION)
+    gateway: str = Field(pattern=r"^https?://[^/@]+:\d+$")
+    issuer: str = ""  # `iss` of its tokens; empty: the gateway's URL
+    addresses: tuple[IPvAnyNetwork, ...] = ()
+
+
+class Regions(BaseModel):
+    """All regions, and which of them gets the clients that none claims."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: str
+    region: tuple[RoutedRegion, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        names = [each.name for each in self.region]
+        if len(set(names)) < len(names):
+            raise ValueError("each region has a name of its own")
+        if self.default not in names:
+            raise ValueError(f"default names none of the regions ({', '.join(names)})")
+        networks = [network for each in self.region for network in each.addresses]
+        if any(one.version == other.version and one.overlaps(other) for one, other in combinations(networks, 2)):
+            raise ValueError("each address belongs to one region: ranges may not overlap")
+        return self
+
+
+def read(file: Path) -> Regions:
+    """Returns what the file says. Raises Trouble."""
+    try:
+        return Regions.model_validate(tomllib.loads(file.read_text()))
+    except OSError as e:
+        raise Trouble(f"{file} cannot be read: {e.strerror}", _CURE) from e
+    except tomllib.TOMLDecodeError as e:
+        raise Trouble(f"{file} is no TOML: {e}", _CURE) from e
+    except ValidationError as e:
+        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in e.errors())
+        raise Trouble(f"{file}: {said}", _CURE) from e
+
+
+def render(
+    regions: Regions,
+    port: int,
+    admin_port: int,
+    *,
+    host: str = "127.0.0.1",
+    trusted_hops: int = 0,
+    tls: Path | None = None,
+) -> str:
+    """Returns Envoy's configuration. trusted_hops, tls: as in scoreboard.local.gateway.render."""
+    values = {
+        "host": host,
+        "port": port,
+        "admin_port": admin_port,
+        "trusted_hops": trusted_hops,
+        "connections_max": CONNECTIONS_MAX,
+        "transport_socket": None if tls is None else transport_socket(tls),
+        "claim_header": CLAIM_HEADER,
+        "asked_header": ASKED_HEADER,
+        "local_replies": mappers(login_wait_s=1, update_wait_s=1),
+        "providers": {each.name: _provider(each) for each in regions.region},
+        "any_region": _any_region(regions.region),
+        "by_address": {each.name: _by_address(each) for each in regions.region if each.addresses},
+        "routes": _routes(regions),
+        "clusters": [_cluster(each) for each in regions.region],
+    }
+    quoted = {name: json.dumps(value) for name, value in values.items()}
+    return Template((FOLDER / "regions.yaml.tmpl").read_text()).substitute(quoted)
+
+
+def _provider(region: RoutedRegion) -> JsonObject:
+    uri = {"uri": f"{region.gateway}/.well-known/jwks.json", "cluster": region.name, "timeout": "1s"}
+    return {
+        "issuer": region.issuer or region.gateway,
+        "forward": True,
+        "jwt_cache_config": {"jwt_cache_size": 10000},
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "remote_jwks": {
+            "http_uri": uri,
+            "cache_duration": "30s",
+            "async_fetch": {"failed_refetch_duration": "1s"},
+        },
+        "claim_to_headers": [{"header_name": CLAIM_HEADER, "claim_name": "region"}],
+        "clear_route_cache": True,
+    }
+
+
+def _any_region(regions: Iterable[RoutedRegion]) -> JsonObject:
+    providers: list[JsonObject] = [{"provider_name": each.name} for each in regions]
+    return {"requires_any": {"requirements": [*providers, {"allow_missing_or_failed": {}}]}}
+
+
+def _by_address(region: RoutedRegion) -> JsonObject:
+    ranges = [{"address_prefix": str(each.network_address), "prefix_len": each.prefixlen} for each in region.addresses]
+    return {"permissions": [{"any": True}], "principals": [{"remote_ip": each} for each in ranges]}
+
+
+def _routes(regions: Regions) -> list[JsonObject]:
+    named = [_to(each.name, {"headers": [_header(each.name)]}) for each in regions.region]
+    return [*named, _to(regions.default, {})]
+
+
+def _header(region: str) -> JsonObject:
+    return {"name": CLAIM_HEADER, "string_match": {"exact": region}}
+
+
+def _to(region: str, match: JsonObject) -> JsonObject:
+    # The region's gateway bounds each call by its kind.
+    return {"match": {"prefix": "/", **match}, "route": {"cluster": region, "timeout": "0s", "idle_timeout": "60s"}}
+
+
+def _cluster(region: RoutedRegion) -> JsonObject:
+    parts = urlsplit(region.gateway)
+    host = parts.hostname or ""
+    options = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    # As the client came: gRPC needs HTTP/2, a WebSocket HTTP/1.1.
+    same: JsonObject = {"http_protocol_options": {}, "http2_protocol_options": {}}
+    address = {"socket_address": {"address": host, "port_value": parts.port}}
+    cluster: JsonObject = {
+        "name": region.name,
+        "type": "STATIC" if is_address(host) else "STRICT_DNS",
+        "connect_timeout": "1s",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "health_checks": [{**CHECK, "tcp_health_check": {}}],
+        "circuit_breakers": {
+            "thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}]
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": options,
+                "use_downstream_protocol_config": same,
+            }
+        },
+        "load_assignment": {
+            "cluster_name": region.name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
+    if parts.scheme == "https":
+        cluster["transport_socket"] = _to_tls(host)
+    return cluster
+
+
+def _to_tls(host: str) -> JsonObject:
+    trusted = {"trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"}}
+    names = [{"san_type": "DNS", "matcher": {"exact": host}}]
+    context = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "sni": host,
+        "common_tls_context": {"validation_context": {**trusted, "match_typed_subject_alt_names": names}},
+    }
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
