@@ -11,7 +11,11 @@ class Breaker:
     """
 
     def __init__(
-        self, on_failure: Callable[[], None], *, pause_s: float = 0.5, clock: Callable[[], float] = time.monotonic
+        self,
+        on_failure: Callable[[], None] = lambda: None,
+        *,
+        pause_s: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_failure = on_failure
         self._pause_s = pause_s

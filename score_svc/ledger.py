@@ -14,8 +14,8 @@ import asyncpg
 from board import ledger
 from board.dead_letters import find_dead_letters
 from board.job_pb2 import Job, Result
+from mesh.breaker import Breaker
 from mesh.postgres import AWAY
-from mesh.redis import breaker
 from mesh.rounds import Rounds
 from mesh.tasks import LeftBehind
 
@@ -44,7 +44,7 @@ class LedgerReader:
     def __init__(self, pool: "asyncpg.Pool") -> None:
         self._pool = pool
         self._rounds = Rounds("ask ledger", self._rows, ROUND_MAX)
-        self._breaker = breaker()
+        self._breaker = Breaker()
         self._queries = LeftBehind()
 
     async def outcome(self, update_id: UUID) -> Row | None:
