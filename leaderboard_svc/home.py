@@ -8,6 +8,7 @@ from board.entry import BoardKey
 from board.periods import Period
 from board.reading import BoardReading
 from leaderboard_svc.region import TOP_MAX, Ahead, Entry, Standing, Top
+from leaderboard_svc.snapshots import Snapshots
 
 
 class Home:
@@ -16,10 +17,15 @@ class Home:
     def __init__(self, name: str, reading: BoardReading) -> None:
         self.name = name
         self._reading = reading
+        self._tops: Snapshots[Top] = Snapshots()  # anyone may ask, and a hundred rows are a large answer
 
     async def top(self, board: Board, period: Period) -> Top:
         """As Region."""
-        page, is_stale = await self._reading.top(BoardKey(board.board_id, period.start), 0, TOP_MAX)
+        key = BoardKey(board.board_id, period.start)
+        return await self._tops.get(key, lambda: self._read_top(key))
+
+    async def _read_top(self, key: BoardKey) -> Top:
+        page, is_stale = await self._reading.top(key, 0, TOP_MAX)
         return Top(tuple(map(_entry, page.rows)), page.players, is_stale, 0.0)
 
     async def standing(self, board: Board, period: Period, user_id: str) -> Standing | None:

@@ -1,6 +1,6 @@
 """Another region's boards, read through its gateway as any client may, and remembered for when it is away.
 
-Holds always: a region that does not answer costs one call a pause its time; what it gave last answers the others.
+Holds always: a region that is known to be away costs one call a pause its time; what it gave last answers the others.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ log = logging.getLogger(__name__)
 _FAILURES = metrics.counter("scoreboard_region_failures_total")
 
 FRESH_S = 0.5  # half of the second that a region's part may be old
-ANSWER_S = 1.0
+ANSWER_S = 0.8  # a rank takes two steps, and the gateway waits for 2 s
 PAUSE_S = 2.0  # before a region that did not answer is asked again
-TOPS_MAX = 1_000  # boards and periods that are remembered, about 10 kB each
+ASKING_MAX = 200  # calls on their way; what is more is answered by what is known
+TOPS_MAX = 300  # boards and periods that are remembered, some 30 kB each
 OPTIONS = (("grpc.max_reconnect_backoff_ms", 2_000), ("grpc.keepalive_time_ms", 20_000))
 
-A = TypeVar("A")
+A = TypeVar("A", pb.GetRegionTopResponse, pb.GetRegionPlaceResponse, pb.CountAheadResponse)
 _Asked = tuple[str, str]  # board, label of the period
 
 
@@ -44,6 +45,8 @@ class Peer:
         self._clock = clock
         self._breaker = Breaker(_FAILURES.child(name).inc, pause_s=PAUSE_S, clock=clock)
         self._is_away = False
+        self._worked_at = float("-inf")
+        self._asking = 0
         self._tops: dict[_Asked, tuple[float, Top]] = {}  # read from (monotonic), what
         self._reads: dict[_Asked, asyncio.Task[Top]] = {}
         parts = urlsplit(gateway)
@@ -103,32 +106,46 @@ class Peer:
         top = Top(is_stale=False)  # a board that the region does not have, which nobody plays there
         if found is not None:
             top = Top(tuple(map(_entry, found.rows)), found.players, found.stale)
-        if asked not in self._tops and len(self._tops) >= TOPS_MAX:
+        self._tops.pop(asked, None)  # so that what was asked last is forgotten last
+        if len(self._tops) >= TOPS_MAX:
             self._tops.pop(next(iter(self._tops)))
         self._tops[asked] = (started, top)
         return self._known(asked)
 
     async def _ask(self, call: Callable[[], Awaitable[A]]) -> A | None:
         """Returns the answer; None for what the region does not have. Raises RegionAway."""
-        if self._breaker.is_open:
+        # While it is away one call at a time finds out, and the others do not wait for that.
+        if self._breaker.is_open or (self._is_away and self._asking) or self._asking >= ASKING_MAX:
             raise RegionAway
+        began, self._asking = self._clock(), self._asking + 1
         try:
             answer = await call()
         except grpc.aio.AioRpcError as e:
             if e.code() is grpc.StatusCode.NOT_FOUND:
-                self._came_back()
+                self._worked()
                 return None
-            self._breaker.failed()
-            if not self._is_away:  # once an outage
-                extra = {"event": "region_away", "region": self.name, "reason": e.code().name}
-                log.warning("Another region does not answer", extra=extra)
-            self._is_away = True
+            self._failed(began, "region_away", e.code().name)
             raise RegionAway from e
-        self._came_back()
+        finally:
+            self._asking -= 1
+        if answer.region != self.name:  # its part, or our own, would be counted twice
+            self._failed(began, "region_misnamed", answer.region)
+            raise RegionAway
+        self._worked()
         return answer
 
-    def _came_back(self) -> None:
+    def _failed(self, began: float, event: str, reason: str) -> None:
+        if began < self._worked_at:
+            return  # another call, which began later, was answered
+        self._breaker.failed()
+        if not self._is_away:  # once an outage
+            extra = {"event": event, "region": self.name, "reason": reason}
+            log.warning("Another region does not answer, or not as itself", extra=extra)
+        self._is_away = True
+
+    def _worked(self) -> None:
         self._breaker.worked()
+        self._worked_at = self._clock()
         if self._is_away:
             log.info("The other region answers again", extra={"event": "region_back", "region": self.name})
         self._is_away = False

@@ -1,5 +1,6 @@
 """LeaderboardService: proto in, a page or a place, proto out."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -54,7 +55,7 @@ class LeaderboardService:
         self._catalogue = catalogue
         self._pool = pool
         self._clock = clock
-        self._snapshots = Snapshots()
+        self._snapshots: Snapshots[Answer] = Snapshots()
 
     async def get_leaderboard(self, request: pb.GetLeaderboardRequest, call: Call) -> bytes | Message:
         """See leaderboard.proto."""
@@ -112,15 +113,18 @@ class LeaderboardService:
         limit = paging.limit_of(request)
         board, period = await self._find(paging.board_of(request.board), request.period)
         key = ("all regions", board.board_id, period.start, limit)
-        return (await self._snapshots.get(key, lambda: self._read_all_regions(board, period, limit))).body
+        return (
+            await self._snapshots.get(key, lambda: self._read_all_regions(board, period, request.period, limit))
+        ).body
 
     async def get_global_rank(self, request: pb.GetGlobalRankRequest, call: Call) -> pb.GetGlobalRankResponse:
         """See leaderboard.proto."""
         user_id = paging.user_of(request.user_id)
         board, period = await self._find(paging.board_of(request.board), request.period)
         with _unavailable():
-            place = await self._all_regions.place(board, period, user_id)
-            tops = await self._all_regions.tops(board, period)
+            place, tops = await asyncio.gather(
+                self._all_regions.place(board, period, user_id), self._all_regions.tops(board, period)
+            )
         if place is None:
             raise _unknown_user(user_id, board)
         parts = _parts(tops)
@@ -144,7 +148,7 @@ class LeaderboardService:
         with _unavailable():
             top = await self._home.top(board, period)
         return pb.GetRegionTopResponse(
-            rows=map(_region_row, top.entries[:limit]), players=top.players, stale=top.is_stale
+            rows=map(_region_row, top.entries[:limit]), players=top.players, stale=top.is_stale, region=self._home.name
         )
 
     async def get_region_place(self, request: pb.GetRegionPlaceRequest, call: Call) -> pb.GetRegionPlaceResponse:
@@ -156,7 +160,10 @@ class LeaderboardService:
         if standing is None:
             raise _unknown_user(user_id, board)
         return pb.GetRegionPlaceResponse(
-            row=_region_row(standing.entry), ahead=standing.ahead, approximate=not standing.is_exact
+            row=_region_row(standing.entry),
+            ahead=standing.ahead,
+            approximate=not standing.is_exact,
+            region=self._home.name,
         )
 
     async def count_ahead(self, request: pb.CountAheadRequest, call: Call) -> pb.CountAheadResponse:
@@ -166,12 +173,14 @@ class LeaderboardService:
         board, period = await self._find(paging.board_of(request.board), request.period)
         with _unavailable():
             found = await self._home.ahead(board, period, score, instant_us)
-        return pb.CountAheadResponse(ahead=found.count, approximate=not found.is_exact)
+        return pb.CountAheadResponse(ahead=found.count, approximate=not found.is_exact, region=self._home.name)
 
-    async def _read_all_regions(self, board: Board, period: Period, limit: int) -> Answer:
+    async def _read_all_regions(self, board: Board, period: Period, selector: str, limit: int) -> Answer:
         with _unavailable():
             rows, tops = await self._all_regions.top(board, period, limit)
         parts = _parts(tops)
+        if not any(top.players or top.is_stale for _, top in tops):
+            self._check_played(board, period, selector)
         body = pb.GetGlobalLeaderboardResponse(
             leaderboard=[
                 pb.GlobalRow(
@@ -198,10 +207,15 @@ class LeaderboardService:
     async def _read_top(self, board: Board, period: Period, page: Page) -> Answer:
         with _unavailable():
             rows, stale = await self._reading.top(_key(board, period), page.offset, page.limit)
-        if rows.players == 0 and page.period not in SELECTORS and not _is_current(period, self._clock()):
-            raise _unknown_board(page.board, page.period)  # a label that names a time when nobody played
+        if rows.players == 0:
+            self._check_played(board, period, page.period)
         body = _leaderboard(board, period, rows, stale)
         return Answer(body.SerializeToString(), _json(body), etag=None if stale else f'"{rows.version}"')
+
+    def _check_played(self, board: Board, period: Period, selector: str) -> None:
+        """Raises Refused(UNKNOWN_BOARD) for a label that names a time when nobody played."""
+        if selector not in SELECTORS and not _is_current(period, self._clock()):
+            raise _unknown_board(board.name, selector)
 
     async def _find(self, name: str, selector: str) -> tuple[Board, Period]:
         board = await self._catalogue.board(name)

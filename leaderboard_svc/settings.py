@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from mesh.settings import REGION, GatewayPort, PostgresSettings, RedisSettings, RegionSettings, ServiceSettings
+from mesh.settings import REGION, Gateway, GatewayPort, PostgresSettings, RedisSettings, RegionSettings, ServiceSettings
 
 
 class OtherRegion(BaseModel):
@@ -11,7 +11,7 @@ class OtherRegion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=REGION)
-    gateway: str = Field(pattern=r"^https?://[^/@]+:\d+$")
+    gateway: Gateway
 
 
 class LeaderboardSettings(ServiceSettings, PostgresSettings, RedisSettings, RegionSettings):

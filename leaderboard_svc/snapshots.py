@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 FRESH_S = 0.05  # lists of the top may be 100 ms old (the contract); half of it leaves room for the way
 ANSWERS_MAX = 1_000  # about 10 kB each at most
@@ -22,19 +23,22 @@ class Answer:
     etag: str | None
 
 
-class Snapshots:
+A = TypeVar("A")
+
+
+class Snapshots(Generic[A]):
     """Answers by what was asked, the least recently used forgotten first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._answers: OrderedDict[Hashable, tuple[float, Answer]] = OrderedDict()  # good until, answer
-        self._reads: dict[Hashable, asyncio.Task[Answer]] = {}
+        self._answers: OrderedDict[Hashable, tuple[float, A]] = OrderedDict()  # good until, answer
+        self._reads: dict[Hashable, asyncio.Task[A]] = {}
 
-    async def get(self, asked: Hashable, read: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def get(self, asked: Hashable, read: Callable[[], Awaitable[A]]) -> A:
         """Returns the answer at hand, or what `read` gives; raises what it raises, to everyone who waits for it."""
-        good_until, answer = self._answers.get(asked, (float("-inf"), None))
-        if answer is not None and self._clock() < good_until:
-            return answer
+        kept = self._answers.get(asked)
+        if kept is not None and self._clock() < kept[0]:
+            return kept[1]
         task = self._reads.get(asked)
         if task is None:
             task = asyncio.create_task(self._read(asked, read), name="leaderboard read")
@@ -43,7 +47,7 @@ class Snapshots:
         # A caller that gives up must not take the read away from the others.
         return await asyncio.shield(task)
 
-    async def _read(self, asked: Hashable, read: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _read(self, asked: Hashable, read: Callable[[], Awaitable[A]]) -> A:
         # The life counts from before the read: what is committed after this moment may be missing.
         started = self._clock()
         answer = await read()

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import jwt
 
 from mesh import metrics
@@ -28,7 +27,7 @@ BYTES_MAX = 256 * 1024  # the largest sets in the wild have some tens of keys of
 _FETCHES = metrics.counter("scoreboard_jwks_fetches_total")
 _FETCHED, _NOT_FETCHED = _FETCHES.child("ok"), _FETCHES.child("failed")
 #: What a try may end in; the last five: an answer of another shape, from something else that listens there.
-_NO_KEYS = (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_NO_KEYS = (ConnectionError, TimeoutError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class KeysAway(Exception):  # noqa: N818 -- a state, as BrokerAway
@@ -130,7 +129,7 @@ class KeySet:
                 _NOT_FETCHED.inc()
                 log.warning(
                     "Keys could not be fetched",
-                    extra={"event": "jwks_fetch_failed", "url": self._url, "error": type(e).__name__},
+                    extra={"event": "jwks_fetch_failed", "url": self._url, "error": _name_of(e)},
                 )
                 return
             finally:
@@ -142,16 +141,25 @@ class KeySet:
                 self._on_change()
 
 
+def _name_of(error: Exception) -> str:
+    return str(error) if isinstance(error, ConnectionError) else type(error).__name__
+
+
 async def _download(url: str) -> bytes:
+    import aiohttp  # not above: a fifth of all imports of a worker, which verifies nothing
+
     body = bytearray()
-    async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
-        session.get(url, raise_for_status=True, allow_redirects=False) as response,
-    ):
-        async for part in response.content.iter_any():
-            body += part
-            if len(body) > BYTES_MAX:
-                raise ValueError(f"more than {BYTES_MAX} bytes")
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
+            session.get(url, raise_for_status=True, allow_redirects=False) as response,
+        ):
+            async for part in response.content.iter_any():
+                body += part
+                if len(body) > BYTES_MAX:
+                    raise ValueError(f"more than {BYTES_MAX} bytes")
+    except aiohttp.ClientError as e:
+        raise ConnectionError(type(e).__name__) from e
     return bytes(body)
 
 

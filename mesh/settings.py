@@ -43,6 +43,20 @@ def _of_the_form(form: str, *schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _is_gateway(url: str) -> str:
+    parts = urlsplit(url)
+    try:
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and bool(parts.port)
+    except ValueError:
+        is_good = False
+    if not is_good or parts.netloc.count("@") or url != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError("must be http://HOST:PORT, or https:// with a name")
+    return url
+
+
+#: Where another region's gateway is.
+Gateway = Annotated[str, AfterValidator(_is_gateway)]
+
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:[0-9]+)?")
 _POSTGRES = "postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE"
 _REDIS = "redis://USER:PASSWORD@HOST:PORT/NUMBER, or rediss:// for TLS"

@@ -15,6 +15,12 @@ fail() {
   exit 1
 }
 
+# Two at once would take each other's half-made .venv for a whole one. The lock ends with this process.
+alone() {
+  exec 9<.
+  flock --nonblock 9 || { say "another make setup runs here: waiting for its end" && flock 9; }
+}
+
 find_python() {
   local name
   for name in ${PYTHON:-} python3 python3.13 python3.12 python3.11; do
@@ -98,6 +104,7 @@ sync_packages() {
     fail "uv could not install the packages." "Look at the network and the free space (df -h .), then run make setup again."
 }
 
+alone
 python=$(find_python)
 groups=(--no-dev --inexact) # inexact: what else is there stays
 if [ -n "${DEV:-}" ] || grep -qs '^--group=dev ' "$STAMP"; then # a make up after a make test has nothing to do
@@ -109,7 +116,7 @@ if [ -z "$packages" ] && [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ] && .venv/
   exit 0
 fi
 # shellcheck disable=SC2086  # a list of names
-[ -z "$packages" ] || install_packages $packages
+[ -z "$packages" ] || install_packages $packages 9>&- # a server that it started would keep the lock
 .venv-uv/bin/uv --version >/dev/null 2>&1 || install_uv
 sync_packages
 printf '%s\n' "$wanted" >"$STAMP"

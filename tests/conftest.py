@@ -34,8 +34,8 @@ for _name in [name for name in os.environ if name.startswith("SCOREBOARD_")]:
 
 
 # Apart from those that meshes take, and of each test process its own: a port that waits for its server looks free.
-_width = 1_500
-ports.FIRST_PORT = 9_000 + _width * (os.environ.get("PYTEST_XDIST_WORKER") == "gw1")
+_width = 1_000
+ports.FIRST_PORT = 9_000 + _width * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 ports.LAST_PORT = ports.FIRST_PORT + _width - 1
 
 if not sizes.SOAK and SHM.is_dir() and shutil.disk_usage(SHM).free > SHM_BYTES_MIN:
@@ -61,11 +61,12 @@ SHARED = {
     "tests/e2e/test_hostile_requests.py": "the gateway",
     "tests/e2e/test_key_rotation.py": "a deployment",
     "tests/e2e/test_readme.py": "the README's mesh",
+    "tests/e2e/test_regions.py": "two regions",
     "tests/e2e/test_telemetry.py": "a mesh with traces",
     "tests/fault": "the broker that may break",
     "tests/integration/test_rabbitmq.py": "the broker that may break",
 }
-#: What takes longest begins first, so that both processes end at about the same time.
+#: What takes longest begins first, so that all processes end at about the same time.
 LONGEST = (
     *dict.fromkeys(SHARED.values()),
     "tests/web/test_live_board.py",  # at a mesh of its own

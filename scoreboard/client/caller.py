@@ -41,17 +41,21 @@ class Repeat(Enum):
 
 @dataclass(frozen=True)
 class Ask:
-    """A call that a plan wants answered. is_mine: it needs the player's access token."""
+    """A call that a plan wants answered. is_mine: it needs the player's access token.
+
+    last_token: of a call that needs none, and may be over: it tells a gateway which region the player is of.
+    """
 
     request: Message
     repeat: Repeat = Repeat.HARMLESS
     is_mine: bool = False
     signature: str = ""
+    last_token: str = ""
 
     def metadata(self, token: str) -> Metadata:
         """Returns what goes with it."""
         signed = (("x-signature", self.signature),) if self.signature else ()
-        return (*bearer(token), *signed)
+        return (*bearer(token or self.last_token), *signed)
 
 
 class Caller:
@@ -117,7 +121,8 @@ class Caller:
             return
         # Signed, so that a repeat after a lost answer gets the same tokens in place of a revoked session.
         signature = signing.sign(signing_key(session), signing.refresh_payload(session.refresh_token))
-        ask = Ask(auth_pb2.RefreshRequest(refresh_token=session.refresh_token), signature=signature)
+        request = auth_pb2.RefreshRequest(refresh_token=session.refresh_token)
+        ask = Ask(request, signature=signature, last_token=session.access_token)
         until = min(until, self.until(REFRESH_WITHIN_S))
         issued = yield from self.answer(ask, auth_pb2.Session, until)
         if self._session is session:  # a login or a logout that came meanwhile stands

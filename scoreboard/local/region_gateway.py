@@ -1,14 +1,13 @@
 """Renders the configuration of the gateway before the regions (envoy/regions.yaml.tmpl) from a file that names them.
 
 A call goes to the region that its token names, else to the one that the header `x-region` asks for, else by the
-client's address, else to the default.
+client's address (envoy/regions.lua), else to the default.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from string import Template
@@ -17,27 +16,28 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
 
-from mesh.settings import REGION
-from scoreboard.local.gateway import CHECK, FOLDER, is_address, transport_socket
+from mesh.settings import REGION, Gateway
+from scoreboard.local.gateway import CHECK, FOLDER, STREAM_BYTES, is_address, transport_socket
 from scoreboard.local.local_replies import mappers
 from scoreboard.local.open_files import CONNECTIONS_MAX
 from scoreboard.local.trouble import Trouble
 
 JsonObject = dict[str, Any]
 
-CLAIM_HEADER = "x-scoreboard-region"  # what the token says; removed when a client sends it
-ASKED_HEADER = "x-region"  # what a client asks for that has no token yet: a player who logs in from abroad
+# What waits here for a slow reader, whom the region's gateway must notice: a connection's room for all its streams.
+CONNECTION_BYTES = 16 * STREAM_BYTES
+
+HEADER = "x-scoreboard-region"  # what envoy/regions.lua has chosen; removed when a client sends it
 _CURE = "docs/regions.md shows such a file."
 
 
 class RoutedRegion(BaseModel):
-    """A region: where its gateway is, whose tokens are its own, and the addresses whose clients it gets."""
+    """A region: where its gateway is, and the addresses whose clients it gets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=REGION)
-    gateway: str = Field(pattern=r"^https?://[^/@]+:\d+$")
-    issuer: str = ""  # `iss` of its tokens; empty: the gateway's URL
+    gateway: Gateway
     addresses: tuple[IPvAnyNetwork, ...] = ()
 
 
@@ -92,39 +92,15 @@ def render(
         "trusted_hops": trusted_hops,
         "connections_max": CONNECTIONS_MAX,
         "transport_socket": None if tls is None else transport_socket(tls),
-        "claim_header": CLAIM_HEADER,
-        "asked_header": ASKED_HEADER,
+        "header": HEADER,
+        "lua": (FOLDER / "regions.lua").read_text(),
         "local_replies": mappers(login_wait_s=1, update_wait_s=1),
-        "providers": {each.name: _provider(each) for each in regions.region},
-        "any_region": _any_region(regions.region),
         "by_address": {each.name: _by_address(each) for each in regions.region if each.addresses},
         "routes": _routes(regions),
         "clusters": [_cluster(each) for each in regions.region],
     }
     quoted = {name: json.dumps(value) for name, value in values.items()}
     return Template((FOLDER / "regions.yaml.tmpl").read_text()).substitute(quoted)
-
-
-def _provider(region: RoutedRegion) -> JsonObject:
-    uri = {"uri": f"{region.gateway}/.well-known/jwks.json", "cluster": region.name, "timeout": "1s"}
-    return {
-        "issuer": region.issuer or region.gateway,
-        "forward": True,
-        "jwt_cache_config": {"jwt_cache_size": 10000},
-        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
-        "remote_jwks": {
-            "http_uri": uri,
-            "cache_duration": "30s",
-            "async_fetch": {"failed_refetch_duration": "1s"},
-        },
-        "claim_to_headers": [{"header_name": CLAIM_HEADER, "claim_name": "region"}],
-        "clear_route_cache": True,
-    }
-
-
-def _any_region(regions: Iterable[RoutedRegion]) -> JsonObject:
-    providers: list[JsonObject] = [{"provider_name": each.name} for each in regions]
-    return {"requires_any": {"requirements": [*providers, {"allow_missing_or_failed": {}}]}}
 
 
 def _by_address(region: RoutedRegion) -> JsonObject:
@@ -138,7 +114,7 @@ def _routes(regions: Regions) -> list[JsonObject]:
 
 
 def _header(region: str) -> JsonObject:
-    return {"name": CLAIM_HEADER, "string_match": {"exact": region}}
+    return {"name": HEADER, "string_match": {"exact": region}}
 
 
 def _to(region: str, match: JsonObject) -> JsonObject:
@@ -151,14 +127,20 @@ def _cluster(region: RoutedRegion) -> JsonObject:
     host = parts.hostname or ""
     options = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     # As the client came: gRPC needs HTTP/2, a WebSocket HTTP/1.1.
-    same: JsonObject = {"http_protocol_options": {}, "http2_protocol_options": {}}
+    windows = {"initial_stream_window_size": STREAM_BYTES, "initial_connection_window_size": CONNECTION_BYTES}
+    same: JsonObject = {"http_protocol_options": {}, "http2_protocol_options": windows}
     address = {"socket_address": {"address": host, "port_value": parts.port}}
     cluster: JsonObject = {
         "name": region.name,
         "type": "STATIC" if is_address(host) else "STRICT_DNS",
         "connect_timeout": "1s",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "health_checks": [{**CHECK, "tcp_health_check": {}}],
+        # Across the world, unlike a service of the same cluster: a lost packet or two is no dead region.
+        "health_checks": [
+            {**CHECK, "timeout": "3s", "interval": "2s", "unhealthy_threshold": 3, "tcp_health_check": {}}
+        ],
+        "dns_lookup_family": "V4_PREFERRED",
+        "per_connection_buffer_limit_bytes": CONNECTION_BYTES,
         "circuit_breakers": {
             "thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}]
         },

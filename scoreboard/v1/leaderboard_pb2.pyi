@@ -640,10 +640,13 @@ class GetRegionTopResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     PLAYERS_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     players: _builtins.int
     """Players on the board."""
     stale: _builtins.bool
     """As in GetLeaderboardResponse."""
+    region: _builtins.str
+    """What the region calls itself."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegionRow]:
         """Best first."""
@@ -654,10 +657,11 @@ class GetRegionTopResponse(_message.Message):
         rows: _abc.Iterable[Global___RegionRow] | None = ...,
         players: _builtins.int = ...,
         stale: _builtins.bool = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["players", b"players", "rows", b"rows", "stale", b"stale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["players", b"players", "region", b"region", "rows", b"rows", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -702,10 +706,13 @@ class GetRegionPlaceResponse(_message.Message):
     ROW_FIELD_NUMBER: _builtins.int
     AHEAD_FIELD_NUMBER: _builtins.int
     APPROXIMATE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     ahead: _builtins.int
     """Players of the region who stand before."""
     approximate: _builtins.bool
     """As in GetRankResponse."""
+    region: _builtins.str
+    """What the region calls itself."""
     @_builtins.property
     def row(self) -> Global___RegionRow:
         """The player's entry."""
@@ -716,10 +723,11 @@ class GetRegionPlaceResponse(_message.Message):
         row: Global___RegionRow | None = ...,
         ahead: _builtins.int = ...,
         approximate: _builtins.bool = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "approximate", b"approximate", "row", b"row"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "approximate", b"approximate", "region", b"region", "row", b"row"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -767,19 +775,23 @@ class CountAheadResponse(_message.Message):
 
     AHEAD_FIELD_NUMBER: _builtins.int
     APPROXIMATE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     ahead: _builtins.int
     """Players who do."""
     approximate: _builtins.bool
     """As in GetRankResponse."""
+    region: _builtins.str
+    """What the region calls itself."""
     def __init__(
         self,
         *,
         ahead: _builtins.int = ...,
         approximate: _builtins.bool = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "approximate", b"approximate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "approximate", b"approximate", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

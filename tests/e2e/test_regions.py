@@ -16,6 +16,7 @@ import httpx
 import jwt
 import pytest
 
+from scoreboard.client import Client
 from scoreboard.local.ports import Ports
 from scoreboard.v1 import auth_pb2, leaderboard_pb2
 from tests.e2e.pages import read_blocks
@@ -142,6 +143,25 @@ async def test_who_has_no_token_goes_by_address_and_else_to_the_default(world: W
             login = auth_pb2.LoginRequest(username=player.name, password=PASSWORD)
             said = await Protocols(http, world.front.channel).call("json", "Login", login, asked)
             assert said.reason == "BAD_CREDENTIALS"
+
+
+async def test_a_session_is_renewed_where_it_is_from(world: World) -> None:
+    async with Client(
+        world.url, deadline_s=20 * SCALE
+    ) as client:  # it asks for no region, and comes from eu's addresses
+        player = await world.sign_up("us")
+        client.resume(player.session)
+        renewed = await client.refresh()
+        claims = jwt.decode(renewed.access_token, options={"verify_signature": False})
+        assert claims["region"] == "us"
+        assert (await client.score("win-round")).new_score == 50
+
+
+async def test_a_client_does_not_write_the_tokens_word(world: World) -> None:
+    async with httpx.AsyncClient(base_url=world.url, timeout=20 * SCALE, headers={"x-scoreboard-region": "us"}) as http:
+        player = await sign_up(Protocols(http, world.front.channel))
+    claims = jwt.decode(player.session.access_token, options={"verify_signature": False})
+    assert claims["region"] == "eu"  # by his address
 
 
 async def test_a_token_that_no_region_made_is_refused_with_a_reason(world: World) -> None:

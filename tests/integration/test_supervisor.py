@@ -11,6 +11,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -99,15 +100,25 @@ async def test_secrets_are_readable_by_their_owner_alone(mesh: Mesh) -> None:
     assert not [line for line in shown for password in passwords if password in line]
 
 
-@pytest.mark.parametrize("name", ["score_svc", "worker-1", "redis", "postgres", "rabbitmq", "envoy", "nginx"])
-async def test_a_killed_process_comes_back(mesh: Mesh, name: str) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [("score_svc", "worker-1", "envoy", "nginx"), ("redis", "postgres", "rabbitmq")],
+    ids=["services", "servers"],
+)
+async def test_killed_processes_come_back(mesh: Mesh, names: tuple[str, ...]) -> None:
     await mesh.up()
-    killed = mesh.pid(name)
-    assert killed is not None
-    os.kill(killed, 9)
-    await eventually(lambda: mesh.pid(name) not in (None, killed), 30, f"a new {name}")
+    killed = {name: mesh.pid(name) for name in names}
+    for pid in killed.values():
+        assert pid is not None
+        os.kill(pid, 9)
+    for name, pid in killed.items():
+        await eventually(partial(_is_new, mesh, name, pid), 30, f"a new {name}")
     await eventually(lambda: _board_answers(mesh), 60, "the board")
     await mesh.until_whole()
+
+
+def _is_new(mesh: Mesh, name: str, killed: int | None) -> bool:
+    return mesh.pid(name) not in (None, killed)
 
 
 async def _board_answers(mesh: Mesh) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import kubernetes_validate
@@ -11,7 +13,7 @@ import yaml
 from scoreboard.local.installed import wheel_file
 from scripts import cluster
 from tests.k8s import test_pods
-from tests.k8s.rendered import NAME, Pod, docs, of_kind, pods
+from tests.k8s.rendered import NAME, OVERLAYS, Pod, docs, of_kind, pods
 from tests.k8s.test_gateway_file import passes
 from tests.k8s.test_schemas import ELSEWHERE, VERSIONS
 
@@ -53,15 +55,32 @@ def test_what_it_mounts_and_selects_is_there(front: Pod) -> None:
 
 def test_a_region_is_named_as_it_names_itself(front: Pod) -> None:
     config = yaml.load((cluster.FRONT / "envoy.yaml").read_text(), yaml.CSafeLoader)
-    assert {one["name"] for one in config["static_resources"]["clusters"]} == {"eu", "us"}
+    named = {one["name"] for one in config["static_resources"]["clusters"]}
     own = cluster.settings(cluster.K8S / "overlays" / "region")
-    chain = config["static_resources"]["listeners"][0]["filter_chains"][0]
-    filters = {one["name"]: one["typed_config"] for one in chain["filters"][0]["typed_config"]["http_filters"]}
-    providers = filters["envoy.filters.http.jwt_authn"]["providers"]
-    assert providers[own["SCOREBOARD_REGION"]]["issuer"] == own["SCOREBOARD_ISSUER"]
+    others = {one["name"] for one in json.loads(own["SCOREBOARD_OTHER_REGIONS"])}
+    assert named == {own["SCOREBOARD_REGION"], *others}
+    assert own["SCOREBOARD_TRUSTED_HOPS"] == "1"
     assert front.ports == {
         "edge": config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"]
     }
+
+
+def test_past_it_only_the_front_and_the_regions_come_in() -> None:
+    service = of_kind("region", "Service")["envoy"]["spec"]
+    assert service["type"] == "LoadBalancer"
+    assert service["loadBalancerSourceRanges"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_setting_reaches_a_pod_or_the_gateways_file(overlay: str) -> None:
+    read = {
+        reference["key"]
+        for one in pods(overlay)
+        for variable in one.variables.values()
+        if (reference := variable.get("valueFrom", {}).get("configMapKeyRef"))
+    }
+    in_file = set(re.findall(r'values\["(SCOREBOARD_\w+)"\]', Path(cluster.__file__).read_text()))
+    assert cluster.settings(cluster.K8S / "overlays" / overlay).keys() <= read | in_file
 
 
 async def test_envoy_takes_its_file(tmp_path: Path) -> None:

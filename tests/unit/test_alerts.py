@@ -193,6 +193,13 @@ CAUSES = (
     ),
     Case("ExporterDown", "6m", one("up", "0x9", 'job="redis"'), {"job": "redis"}, one("up", "0 1x9", 'job="redis"')),
     Case(
+        "RegionAway",
+        "11m",
+        one("scoreboard_region_failures_total", "0+30x15", 'region="us"'),
+        {"region": "us"},
+        one("scoreboard_region_failures_total", "0 1x15", 'region="us"'),
+    ),
+    Case(
         "PasswordGuessing",
         "16m",
         one("scoreboard_rpc_refusals_total", "0+120x20", 'reason="BAD_CREDENTIALS"'),

@@ -11,7 +11,7 @@ from scoreboard.local import region_gateway
 from scoreboard.local.trouble import Trouble
 
 EU = '[[region]]\nname = "eu"\ngateway = "http://127.0.0.1:8081"\naddresses = ["10.0.0.0/8"]\n'
-US = '[[region]]\nname = "us"\ngateway = "https://us.example:443"\nissuer = "https://us.example"\n'
+US = '[[region]]\nname = "us"\ngateway = "https://us.example:443"\n'
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ class Board:
 
 
 async def test_those_who_wait_share_one_read() -> None:
-    board, snapshots = Board(), Snapshots()
+    board, snapshots = Board(), Snapshots[Answer]()
     board.open.clear()
     waiting = [asyncio.create_task(snapshots.get("top", board.read)) for _ in range(100)]
     await asyncio.sleep(0)
@@ -32,7 +32,7 @@ async def test_those_who_wait_share_one_read() -> None:
 
 
 async def test_a_caller_that_gives_up_leaves_the_read_to_the_others() -> None:
-    board, snapshots = Board(), Snapshots()
+    board, snapshots = Board(), Snapshots[Answer]()
     board.open.clear()
     first, second = (asyncio.create_task(snapshots.get("top", board.read)) for _ in range(2))
     await asyncio.sleep(0)
@@ -43,7 +43,7 @@ async def test_a_caller_that_gives_up_leaves_the_read_to_the_others() -> None:
 
 async def test_an_answer_lives_for_a_moment() -> None:
     now = 100.0
-    board, snapshots = Board(), Snapshots(clock=lambda: now)
+    board, snapshots = Board(), Snapshots[Answer](clock=lambda: now)
     await snapshots.get("top", board.read)
     now += FRESH_S * 0.99
     assert (await snapshots.get("top", board.read)).body == b"1"
@@ -52,7 +52,7 @@ async def test_an_answer_lives_for_a_moment() -> None:
 
 
 async def test_a_failed_read_fails_its_waiters_and_is_tried_again() -> None:
-    snapshots = Snapshots()
+    snapshots = Snapshots[Answer]()
 
     async def fail() -> Answer:
         raise OSError
@@ -63,7 +63,7 @@ async def test_a_failed_read_fails_its_waiters_and_is_tried_again() -> None:
 
 
 async def test_what_was_asked_long_ago_is_forgotten() -> None:
-    board, snapshots = Board(), Snapshots(clock=lambda: 0.0)
+    board, snapshots = Board(), Snapshots[Answer](clock=lambda: 0.0)
     for number in range(ANSWERS_MAX + 1):
         await snapshots.get(number, board.read)
     await snapshots.get(0, board.read)

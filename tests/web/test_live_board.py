@@ -19,13 +19,13 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.hop import HOP
 from tests.meshes import TREE, Mesh, new_mesh
-from tests.sizes import BUSY
+from tests.sizes import BUSY, sized
 from tests.waiting import SCALE, eventually
 from tests.web.browser import Profile, chromium, profile
 from tests.web.crowding import crowd
 
 PASSWORD = "correct horse battery staple"
-CLICKS = 50
+CLICKS = sized(20, 50)
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js")  # Deque's axe-core, as PyPI has it
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PHONE = {"width": 390, "height": 844}

@@ -194,7 +194,8 @@ export class Sessions {
   private async refresh(used: Session): Promise<Session> {
     // Signed, so that a repeat after a lost answer gets the same tokens in place of a revoked session.
     const signature = await sign(used.key, refreshPayload(used.refreshToken));
-    const headers = { "x-signature": signature };
+    // The last token, which may be over: it tells a gateway before several regions which one the player is of.
+    const headers = { ...bearer(used.accessToken), "x-signature": signature };
     const request = { refreshToken: used.refreshToken };
     try {
       const issued = await repeat(
