@@ -14,6 +14,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import psutil
+
 from scoreboard.local import accounts, probe
 from scoreboard.local.installed import SETUP_CURE, wheel_file
 from scoreboard.local.program import Account, Program, run_to_end
@@ -30,7 +32,7 @@ POSTGRES_OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    "shared_buffers": "128MB",
+    "shared_buffers": "128MB",  # of a small machine: see _shared_buffers
     # After a checkpoint the first change of a page writes all of it to the WAL, and with 1 GB, the default, a million
     # players bring a checkpoint every few seconds (docs/performance.md). Under load this much of the disk is used.
     "max_wal_size": "4GB",
@@ -40,6 +42,15 @@ POSTGRES_OPTIONS = {
     "fsync": "on",
     "synchronous_commit": "on",
 }
+
+
+def _shared_buffers(memory_bytes: int) -> str:
+    """An eighth of the machine's memory, 128 MB to 1 GB; it is taken only as it is used.
+
+    With less than the boards' tables and indexes, an update waits for pages that make room for each other: a million
+    players on three boards need 1 GB (docs/performance.md).
+    """
+    return f"{min(1024, max(128, memory_bytes // 2**20 // 8))}MB"
 
 
 def unprivileged_account(data: Path) -> Account | None:
@@ -115,7 +126,8 @@ def postgres(folder: Path, port: int, password: str) -> Program:
     binary = _postgres_binaries(account) / "postgres"
     if not data.exists():
         _initdb(binary.with_name("initdb"), data, account, password)
-    settings = [f"-c{name}={value}" for name, value in POSTGRES_OPTIONS.items()]
+    options = POSTGRES_OPTIONS | {"shared_buffers": _shared_buffers(psutil.virtual_memory().total)}
+    settings = [f"-c{name}={value}" for name, value in options.items()]
     return Program(
         name="postgres",
         argv=(str(binary), "-D", str(data), "-p", str(port), *settings),

@@ -15,7 +15,7 @@ from subprocess import PIPE
 
 import pytest
 
-from scoreboard.local import accounts, open_files, secrets, state
+from scoreboard.local import accounts, open_files, postgres, secrets, state
 from scoreboard.local import ports as local_ports
 from scoreboard.local.files import write_private
 from scoreboard.local.keeper import backoff_s
@@ -161,3 +161,10 @@ def test_the_gateway_takes_no_more_clients_than_it_has_files_for() -> None:
     assert open_files.connections(256) == 1
     bound = open_files.allow_many()
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= bound > 0
+
+
+@pytest.mark.parametrize(
+    ("memory_bytes", "share"), [(2**29, "128MB"), (2**31, "256MB"), (2**33, "1024MB"), (2**38, "1024MB")]
+)
+def test_postgres_gets_a_share_of_the_memory(memory_bytes: int, share: str) -> None:
+    assert postgres._shared_buffers(memory_bytes) == share
