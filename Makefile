@@ -29,7 +29,7 @@ test-k8s: setup  ## Check k8s/ and compose.yaml with tools of their own: checkov
 
 test: WITH = chromium monitoring
 test: setup lint  ## Check style, types, imports and the contract, then run all tests on real servers
-	$(BIN)/python -m pytest -n 3  # much of a test is waiting: three at a time on two cores
+	$(BIN)/python -m pytest -n 2  # much of a test is waiting: two at a time
 
 test-ops: WITH = log-pipeline
 test-ops: setup  ## Run the tests that need more servers: log lines through a real shipper to an index

@@ -34,7 +34,7 @@ for _name in [name for name in os.environ if name.startswith("SCOREBOARD_")]:
 
 
 # Apart from those that meshes take, and of each test process its own: a port that waits for its server looks free.
-_width = 1_000
+_width = 1_500
 ports.FIRST_PORT = 9_000 + _width * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 ports.LAST_PORT = ports.FIRST_PORT + _width - 1
 

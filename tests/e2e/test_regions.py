@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -26,6 +27,7 @@ from tests.meshes import TREE, UP_TIMEOUT_S, Mesh
 from tests.waiting import SCALE, eventually
 
 STOP_S = 20.0
+RATES = ("--logins-per-minute", "1000", "--updates-per-minute", "1000")
 NONE: Mapping[str, str] = {}
 FROM_US = "127.0.0.2"  # the page's `addresses`
 
@@ -52,6 +54,13 @@ class World:
             request = player.update()
             said = await self.front.call(protocol, "UpdateScore", request, {**player.signed(request), **headers})
             assert said.message is not None, said
+
+    async def bring_us_back(self) -> None:
+        """Starts the region that was killed, as the page did."""
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("SCOREBOARD_REGION", "us")
+            environment.setenv("SCOREBOARD_OTHER_REGIONS", json.dumps([{"name": "eu", "gateway": self.eu.url}]))
+            await self.us.up(*RATES)
 
     async def board(self, mesh: Mesh) -> dict[str, Any]:
         """The global board as a region tells it."""
@@ -86,7 +95,9 @@ async def world(servers_folder: Path) -> AsyncIterator[World]:
     up, file, route = (_with_ports(block.text, ports.numbers) for block in blocks)
     (folder / "regions.toml").write_text(file)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    environment |= {"SCOREBOARD_LOGINS_PER_MINUTE": "1000", "SCOREBOARD_UPDATES_PER_MINUTE": "1000"}
+    environment |= dict(
+        zip(("SCOREBOARD_LOGINS_PER_MINUTE", "SCOREBOARD_UPDATES_PER_MINUTE"), RATES[1::2], strict=True)
+    )
     eu, us = (Mesh(folder / name, ports.numbers[name]) for name in ("eu", "us"))
     front: asyncio.subprocess.Process | None = None
     try:
@@ -200,7 +211,20 @@ async def test_global_boards_are_merged_and_go_on_without_a_region(world: World)
     assert unknown.reason == "UNKNOWN_USER"
 
     await world.us.kill()
-    # The other goes on: it counts, and says whose part is old.
+    try:
+        await _goes_on_without_us(world, players, names)
+    finally:
+        await world.bring_us_back()
+    await world.score(players[1])
+
+    async def is_back() -> bool:
+        return [part["stale"] for part in (await world.board(world.eu))["regions"]] == [False, False]
+
+    await eventually(is_back, 20, "the other region's part as of now")
+
+
+async def _goes_on_without_us(world: World, players: list[Player], names: list[str]) -> None:
+    # It counts, and says whose part is old.
     await world.score(players[0], 5)
 
     async def says_what_is_stale() -> bool:
