@@ -46,7 +46,9 @@ async def is_kept(running: Mesh, name: str, pieces: int) -> None:
         if isinstance(case, GoesOn):
             assert await answers(raw) == (list(case.pongs), list(case.refusals)), name
             return
-        assert await raw.close_code() == case.code, name
+        # Who still writes when the other side has hung up may find the connection broken before he reads why.
+        codes = (case.code,) if pieces > 1 else (case.code, None)
+        assert await raw.close_code() in codes, name
         assert await raw.is_cut(), name
     finally:
         raw.writer.close()
