@@ -5,7 +5,6 @@ Holds always: a region that is known to be away costs one call a pause its time;
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +16,7 @@ import grpc
 from board.catalogue import Board
 from board.periods import Period
 from leaderboard_svc.region import TOP_MAX, Ahead, Entry, RegionAway, Standing, Top
+from leaderboard_svc.snapshots import SharedReads
 from mesh import metrics
 from mesh.breaker import Breaker
 from scoreboard.v1 import leaderboard_pb2 as pb
@@ -48,7 +48,7 @@ class Peer:
         self._worked_at = float("-inf")
         self._asking = 0
         self._tops: dict[_Asked, tuple[float, Top]] = {}  # read from (monotonic), what
-        self._reads: dict[_Asked, asyncio.Task[Top]] = {}
+        self._reads: SharedReads[Top] = SharedReads()
         parts = urlsplit(gateway)
         self._channel = (
             grpc.aio.secure_channel(parts.netloc, grpc.ssl_channel_credentials(), options=OPTIONS)
@@ -67,12 +67,7 @@ class Peer:
         known = self._known(asked)
         if known.age_s is not None and known.age_s < FRESH_S:
             return known
-        task = self._reads.get(asked)
-        if task is None:
-            task = asyncio.create_task(self._read_top(asked), name=f"top of {self.name}")
-            self._reads[asked] = task
-            task.add_done_callback(lambda _: self._reads.pop(asked))
-        return await asyncio.shield(task)  # a caller that gives up must not take the read away from the others
+        return await self._reads.get(asked, lambda: self._read_top(asked))
 
     async def standing(self, board: Board, period: Period, user_id: str) -> Standing | None:
         """As Region."""

@@ -107,11 +107,16 @@ def render(
         "tracing": None if traces is None else traces.envoy(),
         "access_log_percent": access_log_percent,
     }
-    # JSON is YAML: a value of any kind stands in its place without a thought about quoting.
-    quoted = {name: json.dumps(value) for name, value in values.items()}
-    text = Template((FOLDER / "envoy.yaml.tmpl").read_text()).substitute(quoted)
+    text = fill("envoy.yaml.tmpl", values)
     # The list of clusters is the file's end.
     return text if traces is None else f"{text}  - {json.dumps(_collector(traces))}\n"
+
+
+def fill(template: str, values: Mapping[str, object]) -> str:
+    """Returns a template of FOLDER with these values in place of its names."""
+    # JSON is YAML: a value of any kind stands in its place without a thought about quoting.
+    quoted = {name: json.dumps(value) for name, value in values.items()}
+    return Template((FOLDER / template).read_text()).substitute(quoted)
 
 
 def _contract() -> dict[str, object]:
@@ -151,7 +156,7 @@ def _services(ports: Mapping[str, int], hosts: Mapping[str, str], hop: Hop) -> d
         "liveness_http": _liveness(Hop.HTTP1),
         "liveness_port": [{**CHECK, "tcp_health_check": {}}],
         "liveness_page": [{**CHECK, "http_health_check": {"path": ALIVE, "method": "HEAD"}}],
-        "page_endpoints": _endpoints(hosts.get("nginx", _LOCALHOST), ports.get("nginx")),
+        "page_endpoints": endpoints(hosts.get("nginx", _LOCALHOST), ports.get("nginx")),
         "protocol": hop.protocol(),
         "protocol_http": Hop.HTTP1.protocol(),
         # What waits for a slow client: a connection that many share has room for all its streams.
@@ -170,7 +175,7 @@ def _collector(traces: Traces) -> dict[str, object]:
         "type": "STATIC" if is_address(traces.host) else "STRICT_DNS",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": Hop.GRPC.protocol(),
-        "load_assignment": {"cluster_name": "traces", "endpoints": _endpoints(traces.host, traces.port)},
+        "load_assignment": {"cluster_name": "traces", "endpoints": endpoints(traces.host, traces.port)},
     }
 
 
@@ -196,7 +201,8 @@ def transport_socket(certificate: Path) -> dict[str, object]:
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
-def _endpoints(host: str, port: int | None) -> list[dict[str, object]]:
+def endpoints(host: str, port: int | None) -> list[dict[str, object]]:
+    """Returns the one endpoint of a cluster; none without a port."""
     if port is None:
         return []
     address = {"socket_address": {"address": host, "port_value": port}}

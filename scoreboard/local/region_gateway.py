@@ -6,18 +6,16 @@ client's address (envoy/regions.lua), else to the default.
 
 from __future__ import annotations
 
-import json
 import tomllib
 from itertools import combinations
 from pathlib import Path
-from string import Template
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
 
 from mesh.settings import REGION, Gateway
-from scoreboard.local.gateway import CHECK, FOLDER, STREAM_BYTES, is_address, transport_socket
+from scoreboard.local.gateway import CHECK, FOLDER, STREAM_BYTES, endpoints, fill, is_address, transport_socket
 from scoreboard.local.local_replies import mappers
 from scoreboard.local.open_files import CONNECTIONS_MAX
 from scoreboard.local.trouble import Trouble
@@ -99,8 +97,7 @@ def render(
         "routes": _routes(regions),
         "clusters": [_cluster(each) for each in regions.region],
     }
-    quoted = {name: json.dumps(value) for name, value in values.items()}
-    return Template((FOLDER / "regions.yaml.tmpl").read_text()).substitute(quoted)
+    return fill("regions.yaml.tmpl", values)
 
 
 def _by_address(region: RoutedRegion) -> JsonObject:
@@ -129,7 +126,6 @@ def _cluster(region: RoutedRegion) -> JsonObject:
     # As the client came: gRPC needs HTTP/2, a WebSocket HTTP/1.1.
     windows = {"initial_stream_window_size": STREAM_BYTES, "initial_connection_window_size": CONNECTION_BYTES}
     same: JsonObject = {"http_protocol_options": {}, "http2_protocol_options": windows}
-    address = {"socket_address": {"address": host, "port_value": parts.port}}
     cluster: JsonObject = {
         "name": region.name,
         "type": "STATIC" if is_address(host) else "STRICT_DNS",
@@ -152,7 +148,7 @@ def _cluster(region: RoutedRegion) -> JsonObject:
         },
         "load_assignment": {
             "cluster_name": region.name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            "endpoints": endpoints(host, parts.port),
         },
     }
     if parts.scheme == "https":
