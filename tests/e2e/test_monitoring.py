@@ -24,13 +24,11 @@ from mesh.metric_table import LABELS, LIBRARY, TABLE, Described
 from monitoring import dashboards
 from scoreboard.cli import app
 from scoreboard.client import Client, ScoreboardError
-from scoreboard.local import monitoring, services, state
-from scoreboard.local.ports import Ports
-from tests import servers
+from scoreboard.local import services, state
 from tests.e2e.commands import cli, told
 from tests.e2e.pages import read_blocks
 from tests.meshes import TREE, Mesh
-from tests.monitored import Prometheus, plain
+from tests.monitored import Prometheus, hurried, plain
 from tests.waiting import SCALE, eventually
 
 pytestmark = pytest.mark.timeout(300 * SCALE)
@@ -224,32 +222,9 @@ async def receiving() -> AsyncIterator[tuple[str, asyncio.Queue[dict[str, Any]]]
         await runner.cleanup()
 
 
-@asynccontextmanager
-async def hurried(mesh: Mesh, webhook: str, folder: Path) -> AsyncIterator[None]:
-    """A Prometheus and an Alertmanager more, with our rules, that look twice a second and wait for nothing."""
-    rules = folder / "rules"
-    rules.mkdir()
-    for path in (TREE / "monitoring" / "rules").glob("*.yml"):
-        (rules / path.name).write_text(re.sub(r"for: \d+m", "for: 0s", path.read_text()))
-    ports = Ports()
-    own = {name: ports.take(name) for name in ("prometheus", "alertmanager")}
-    looked_at = state.require(mesh.data).ports | own
-    routes = monitoring.alertmanager_configuration(webhook)
-    route: Any = routes["route"]
-    route["group_interval"] = "1s"
-    route["routes"][0]["group_wait"] = "0s"
-    started = []
-    try:
-        for program in (
-            monitoring.alertmanager(folder, own["alertmanager"], routes),
-            monitoring.prometheus(
-                folder, own["prometheus"], monitoring.prometheus_configuration(looked_at, rules, look_s=0.5)
-            ),
-        ):
-            started.append(await servers.run(program, ports, folder))
-        yield
-    finally:
-        await asyncio.gather(*(each.kill() for each in started))
+def at_once(_: str, rules: str) -> str:
+    """Rules that wait for nothing."""
+    return re.sub(r"for: \d+m", "for: 0s", rules)
 
 
 async def test_a_process_that_hangs_is_told_to_the_webhook_and_so_is_its_return(
@@ -263,7 +238,7 @@ async def test_a_process_that_hangs_is_told_to_the_webhook_and_so_is_its_return(
             if (alert["labels"]["alertname"], alert["status"]) == ("ProcessDown", status):
                 return alert
 
-    async with receiving() as (webhook, told_of), hurried(running, webhook, tmp_path):
+    async with receiving() as (webhook, told_of), hurried(running, tmp_path, at_once, webhook):
         frozen.send_signal(signal.SIGSTOP)
         try:
             alert = await alert_of(told_of, "firing")
