@@ -17,7 +17,7 @@ from scoreboard.local.ports import Ports
 from scoreboard.local.program import Program, Running, start
 from tests.waiting import SCALE
 
-PASSWORDS: Mapping[str, str] = {account: secrets.token_urlsafe(16) for account in accounts.ACCOUNTS}
+PASSWORDS: Mapping[str, str] = {account: secrets.token_urlsafe(16) for account in accounts.LOCAL_ACCOUNTS}
 SUPERUSER_PASSWORD = secrets.token_urlsafe(16)
 
 

@@ -17,6 +17,8 @@ from urllib.parse import urlencode, urlsplit
 OWNER = "scoreboard"
 SERVICES = ("auth_svc", "score_svc", "worker", "leaderboard_svc", "stream_svc", "admin_svc")
 ACCOUNTS = (OWNER, *SERVICES)
+EXPORTER = "exporter"  # shows the servers' own figures, on one machine; a cluster has exporters of its own
+LOCAL_ACCOUNTS = (*ACCOUNTS, EXPORTER)
 OPERATOR = "scoreboard-cli"  # the trusted client (role admin) by which the command line comes to AdminService
 BROKER_ACCOUNTS = (OWNER, "auth_svc", "score_svc", "worker", "admin_svc")
 FULL_RIGHTS = {"configure": ".*", "write": ".*", "read": ".*"}
@@ -39,13 +41,14 @@ REDIS_RULES: Mapping[str, str] = {
     "leaderboard_svc": f"{_VIEW} {_READ} {_RUN_ON_VIEW}",
     "admin_svc": f"{_VIEW} {_READ} {_RUN_ON_VIEW}",
     "stream_svc": f"{_VIEW} %R~sb:deny:* &sb:feed {_READ} +subscribe +unsubscribe {_RUN_ON_VIEW}",
+    EXPORTER: "+ping +info +client|setname",
 }
 
 
 def redis_acl(passwords: Mapping[str, str]) -> str:
-    """Return Redis's ACL file: every account with its keys and commands; the default one is off."""
+    """Return Redis's ACL file: every account of these with its keys and commands; the default one is off."""
     lines = ["user default off"]
-    for account in ACCOUNTS:
+    for account in (account for account in LOCAL_ACCOUNTS if account in passwords):
         digest = hashlib.sha256(passwords[account].encode()).hexdigest()
         lines.append(f"user {account} on #{digest} resetchannels {REDIS_RULES[account]}")
     return "\n".join(lines) + "\n"

@@ -10,15 +10,18 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
-from scoreboard.local.accounts import ACCOUNTS, OPERATOR, OWNER
+from scoreboard.local.accounts import ACCOUNTS, EXPORTER, LOCAL_ACCOUNTS, OPERATOR, OWNER
 
 ADMIN = 3  # clients.role
 
 
 def make_roles(superuser_url: str, passwords: Mapping[str, str]) -> None:
-    """Make each account's role, or give it its password again; none of them comes into the server's own databases."""
+    """Make the role of each of these accounts, or give it its password again.
+
+    None of them comes into the server's own databases.
+    """
     with psycopg.connect(superuser_url, autocommit=True) as connection:
-        for account in ACCOUNTS:
+        for account in (account for account in LOCAL_ACCOUNTS if account in passwords):
             known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [account]).fetchone()
             verb = sql.SQL("ALTER" if known else "CREATE")
             statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}")
@@ -40,6 +43,19 @@ def make_database(superuser_url: str, name: str, template: str = "template0") ->
         for account in ACCOUNTS:
             grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")
             connection.execute(grant.format(sql.Identifier(name), sql.Identifier(account)))
+
+
+def let_exporter_read(superuser_url: str) -> None:
+    """Let EXPORTER see what sessions do, and count the dead letters. superuser_url: of the mesh's database."""
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        names = {"database": sql.Identifier(connection.info.dbname), "exporter": sql.Identifier(EXPORTER)}
+        for statement in (
+            "GRANT pg_read_all_stats TO {exporter}",
+            "GRANT CONNECT ON DATABASE {database} TO {exporter}",
+            "GRANT USAGE ON SCHEMA public TO {exporter}",
+            "GRANT SELECT (update_id) ON dead_letters TO {exporter}",
+        ):
+            connection.execute(sql.SQL(statement).format(**names))
 
 
 def make_operator(owner_url: str, stored_secret: str) -> None:

@@ -43,6 +43,7 @@ def _migrate(wiring: Wiring) -> None:
     database.make_database(superuser, DATABASE)
     owner = wiring.postgres(accounts.OWNER)["SCOREBOARD_POSTGRES_URL"]
     migrate.migrate(owner)
+    database.let_exporter_read(wiring.postgres(SUPERUSER)["SCOREBOARD_POSTGRES_URL"])
     database.make_operator(owner, secret_hash(wiring.secrets.operator))
 
 

@@ -88,17 +88,17 @@ def alertmanager(folder: Path, port: int, configuration: Mapping[str, object]) -
 
 def exporters(wiring: Wiring) -> list[Program]:
     """What shows Redis' and Postgres' own figures; the passwords come by the environment, as they are at each start."""
-    ports, owner = wiring.ports, accounts.OWNER
+    ports, exporter = wiring.ports, accounts.EXPORTER
 
     def redis_password() -> Mapping[str, str]:
-        return {"REDIS_PASSWORD": secrets.load(wiring.data).redis[owner]}
+        return {"REDIS_PASSWORD": secrets.load(wiring.data).redis[exporter]}
 
     def postgres_url() -> Mapping[str, str]:
-        password = secrets.load(wiring.data).postgres[owner]
-        url = accounts.postgres_url(owner, password, ports["postgres"], DATABASE)
+        password = secrets.load(wiring.data).postgres[exporter]
+        url = accounts.postgres_url(exporter, password, ports["postgres"], DATABASE)
         return {"DATA_SOURCE_NAME": f"{url}?sslmode=disable"}
 
-    redis = {"REDIS_ADDR": f"redis://127.0.0.1:{ports['redis']}", "REDIS_USER": owner}
+    redis = {"REDIS_ADDR": f"redis://127.0.0.1:{ports['redis']}", "REDIS_USER": exporter}
     return [
         _exporter("redis-exporter", ports, redis, redis_password),
         _exporter(

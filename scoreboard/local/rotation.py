@@ -28,9 +28,9 @@ TOKEN_KEY_LIFE_S, TOKEN_KEY_AHEAD_S = 30 * 86_400, 90  # how long a key signs, a
 
 
 async def postgres(data: Path) -> None:
-    """Give the owner and the services new passwords of Postgres; sessions that are open go on."""
+    """Give all accounts new passwords of Postgres; sessions that are open go on."""
     known = secrets.load(data)
-    fresh = secrets.new_passwords(accounts.ACCOUNTS)
+    fresh = secrets.new_passwords(accounts.LOCAL_ACCOUNTS)
     port = state.require(data).ports["postgres"]
     superuser = accounts.postgres_url(SUPERUSER, known.postgres[SUPERUSER], port, "postgres")
 
@@ -41,9 +41,9 @@ async def postgres(data: Path) -> None:
 
 
 async def redis_(data: Path) -> None:
-    """Give the owner and the services new passwords of Redis; the old ones count until the services know the new."""
+    """Give all accounts new passwords of Redis; the old ones count until everybody knows the new."""
     known = secrets.load(data)
-    fresh = secrets.new_passwords(accounts.ACCOUNTS)
+    fresh = secrets.new_passwords(accounts.LOCAL_ACCOUNTS)
     url = accounts.redis_url(accounts.OWNER, known.redis[accounts.OWNER], state.require(data).ports["redis"])
     async with redis.asyncio.Redis.from_url(url) as owner:
 

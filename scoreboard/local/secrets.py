@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scoreboard.local.accounts import ACCOUNTS, BROKER_ACCOUNTS, SERVICES
+from scoreboard.local.accounts import BROKER_ACCOUNTS, LOCAL_ACCOUNTS, SERVICES
 from scoreboard.local.files import write_private
 from scoreboard.local.postgres import SUPERUSER
 from scoreboard.local.trouble import Trouble
@@ -99,8 +99,8 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 
 def _make() -> dict[str, Any]:
     return {
-        "postgres": new_passwords((SUPERUSER, *ACCOUNTS)),
-        "redis": new_passwords(ACCOUNTS),
+        "postgres": new_passwords((SUPERUSER, *LOCAL_ACCOUNTS)),
+        "redis": new_passwords(LOCAL_ACCOUNTS),
         "rabbitmq": new_passwords(BROKER_ACCOUNTS),
         "erlang_cookie": secrets.token_hex(24),
         "operator": new_operator_secret(),
@@ -111,8 +111,8 @@ def _completed(known: dict[str, Any]) -> dict[str, Any]:
     """Return what a data folder keeps, with what an older version had no need of."""
     # Never the superuser's password: that one is set when Postgres' folder is made, and by nothing else.
     made = {
-        "postgres": new_passwords(ACCOUNTS),
-        "redis": new_passwords(ACCOUNTS),
+        "postgres": new_passwords(LOCAL_ACCOUNTS),
+        "redis": new_passwords(LOCAL_ACCOUNTS),
         "rabbitmq": new_passwords(BROKER_ACCOUNTS),
     }
     return {

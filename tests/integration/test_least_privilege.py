@@ -12,11 +12,15 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 import redis.asyncio
+import yaml
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from board import queues
 from mesh.amqp import Address, BrokerRefused, Channel, Link
-from scoreboard.local.accounts import BROKER_ACCOUNTS, OWNER, SERVICES
+from scoreboard.local.accounts import BROKER_ACCOUNTS, EXPORTER, OWNER, SERVICES
+from scoreboard.local.database import let_exporter_read
+from scoreboard.local.postgres import SUPERUSER
+from tests.meshes import TREE
 from tests.servers import Database, PostgresServer, RedisServer, Vhost
 
 #: Who may write what. Partitions are their table's; a table that is not here is nobody's to write but the owner's.
@@ -128,6 +132,31 @@ async def test_postgres_no_service_leaves_its_tables(database: Database, role: s
         await conn.close()
 
 
+async def test_postgres_lets_the_exporter_count_and_see_states_alone(database: Database) -> None:
+    superuser = database.url(SUPERUSER)
+    for _ in range(2):  # at each start of a mesh
+        await asyncio.to_thread(let_exporter_read, superuser)
+    queries = yaml.safe_load((TREE / "monitoring" / "postgres.yml").read_text())
+    other = await asyncpg.connect(database.url("worker"))
+    conn = await asyncpg.connect(database.url(EXPORTER))
+    try:
+        for name, asked in queries.items():
+            assert await conn.fetch(asked["query"]), name
+        states = await conn.fetch("SELECT state FROM pg_stat_activity WHERE usename = 'worker'")
+        assert states
+        assert all(row["state"] is not None for row in states)
+        for statement in (
+            *NOBODY_MAY,
+            "SELECT 1 FROM users",
+            "SELECT job FROM dead_letters",
+            "SELECT 1 FROM score_logs",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await conn.execute(statement)
+    finally:
+        await asyncio.gather(conn.close(), other.close())
+
+
 @pytest.mark.parametrize("other", ["postgres", "template1"])
 @pytest.mark.parametrize("role", [OWNER, *SERVICES])
 async def test_postgres_lets_accounts_into_their_own_database_alone(
@@ -200,6 +229,14 @@ async def test_redis_lets_a_service_write_its_own_keys_alone(redis_view: RedisSe
 async def test_redis_refuses_a_service_what_is_the_operators(redis_view: RedisServer, account: str) -> None:
     async with redis.asyncio.Redis.from_url(redis_view.url(account)) as client:
         for command in NO_SERVICE_MAY:
+            with pytest.raises(NoPermissionError):
+                await client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+async def test_redis_lets_the_exporter_see_its_figures_alone(redis_view: RedisServer) -> None:
+    async with redis.asyncio.Redis.from_url(redis_view.url(EXPORTER)) as client:
+        assert (await client.info())["redis_version"]
+        for command in (*NO_SERVICE_MAY, *(("GET", key) for key in KEYS), *(("SET", key, "1") for key in KEYS)):
             with pytest.raises(NoPermissionError):
                 await client.execute_command(*command)  # type: ignore[no-untyped-call]
 

@@ -144,9 +144,9 @@ def test_a_file_is_replaced_whole_and_private(tmp_path: Path) -> None:
 
 
 def test_redis_accounts_are_off_unless_named() -> None:
-    lines = accounts.redis_acl(dict.fromkeys(accounts.ACCOUNTS, "word")).splitlines()
+    lines = accounts.redis_acl(dict.fromkeys(accounts.LOCAL_ACCOUNTS, "word")).splitlines()
     assert lines[0] == "user default off"
-    assert [line.split()[1] for line in lines[1:]] == list(accounts.ACCOUNTS)
+    assert [line.split()[1] for line in lines[1:]] == list(accounts.LOCAL_ACCOUNTS)
     assert all(hashlib.sha256(b"word").hexdigest() in line for line in lines[1:])
 
 
