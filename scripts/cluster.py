@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from scoreboard.local import accounts, gateway, nginx, region_gateway
+from scoreboard.local import accounts, gateway, nginx, region_gateway, telemetry
 
 TREE = Path(__file__).resolve().parent.parent
 K8S = TREE / "k8s"
@@ -65,6 +65,7 @@ def envoy_yaml(overlay: Path) -> str:
         origins=tuple(json.loads(values["SCOREBOARD_ORIGINS"])),
         trusted_hops=int(values["SCOREBOARD_TRUSTED_HOPS"]),
         tls=CERTIFICATE if (overlay / "edge-tls.yaml").exists() else None,
+        traces=telemetry.Traces.of(values),
     )
     return f"# Written by make cluster.\n{text}"
 

@@ -179,7 +179,7 @@ class Supervisor:
             hop=self._options.hop,
             origins=services.origins(),
             connections_max=open_files.connections(self._files),
-            traces=telemetry.Traces.of_environment(),
+            traces=telemetry.Traces.of(os.environ),
             access_log_percent=telemetry.access_log_percent(),
         )
         port, admin_port = wiring.ports["gateway"], wiring.ports["envoy-admin"]

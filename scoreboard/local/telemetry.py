@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -26,9 +27,9 @@ class Traces:
     ratio: float = RATIO_DEFAULT
 
     @classmethod
-    def of_environment(cls) -> Traces | None:
-        """Return what the two variables say. Raises Trouble when they cannot be understood."""
-        endpoint, ratio = os.environ.get(ENDPOINT), os.environ.get(RATIO, str(RATIO_DEFAULT))
+    def of(cls, variables: Mapping[str, str]) -> Traces | None:
+        """Return what the two of these variables say. Raises Trouble when they cannot be understood."""
+        endpoint, ratio = variables.get(ENDPOINT), variables.get(RATIO, str(RATIO_DEFAULT))
         if not endpoint:
             return None
         try:

