@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,11 @@ class Consumer(Part):
         if self._is_paused:
             return []
         return [self._waiting.popleft() for _ in range(min(count_max, len(self._waiting)))]
+
+    @property
+    def waiting(self) -> Collection[Delivery]:
+        """What has arrived and can be taken, first come first."""
+        return () if self._is_paused else self._waiting
 
     async def __aiter__(self) -> AsyncIterator[Delivery]:
         while True:

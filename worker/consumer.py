@@ -1,13 +1,17 @@
 """Feeds the settler: fresh messages in batches, suspects one message at a time.
 
 Holds always: a delivery is acked after its jobs are settled or moved, never before and never instead; a suspect that
-came back is taken apart first, so that a job that kills workers is counted alone; nothing is nacked.
+came back is taken apart first, so that a job that kills workers is counted alone; batches are answered and acked in the
+order in which they were committed; nothing is nacked.
 """
+
+from __future__ import annotations
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from mesh import points
@@ -15,13 +19,22 @@ from mesh.rabbitmq import Consumer, Delivery
 from worker import figures
 from worker.batch import Asked, envelope, open_envelope
 from worker.mover import DeliveryLost, Mover
-from worker.settle import Settler
+from worker.settle import Committed, Settler
 
 log = logging.getLogger(__name__)
 
 UNDECODABLE = "UNDECODABLE"  # the body is no envelope
 FINISH_S = 2.0  # for what is in hand after a stop; the grace of a stop is 5 s
 DELIVERED_TOO_OFTEN = "DELIVERED_TOO_OFTEN"  # a suspect that came back with each worker that took it
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Deliveries that are done with but for what was committed of them. is_lost: the broker took them back."""
+
+    deliveries: Sequence[Delivery]
+    committed: Committed | None = None
+    is_lost: bool = False
 
 
 class Feeder:
@@ -33,30 +46,46 @@ class Feeder:
         self._stopping = stopping
 
     async def feed_updates(self, inbox: Consumer, *, jobs_max: int) -> None:
-        """Settles the queue of updates in batches of about `jobs_max`, until stopped."""
-        while (first := await self._next(inbox)) is not None:
-            if (last := await self._feed_batch(inbox, first, jobs_max)) is not None:
-                inbox.ack_up_to(last)
-        await self._finish(inbox, jobs_max)
+        """Settles the queue of updates in batches of about `jobs_max`, until stopped.
 
-    async def _finish(self, inbox: Consumer, jobs_max: int) -> None:
+        With a backlog one batch is committed while the one before is shown and answered. Without, the next batch would
+        only be smaller for it, and the dearer.
+        """
+        while (first := await self._next(inbox)) is not None:
+            batch = await self._commit(inbox, _gather(inbox, first, jobs_max))
+            while not self._stopping.is_set() and sum(map(_count, inbox.waiting)) >= jobs_max:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._finish(inbox, batch))
+                    following = _gather(inbox, inbox.get_waiting(1)[0], jobs_max)
+                    batch = await self._commit(inbox, following)
+            await self._finish(inbox, batch)
+        await self._empty_hands(inbox, jobs_max)
+
+    async def _empty_hands(self, inbox: Consumer, jobs_max: int) -> None:
         """Settles what is in hand after the stop: given back, it would come again as suspect, one by one."""
         # The acks wait for the end: without them the broker sends no more than the prefetch.
         last: Delivery | None = None
         until = time.monotonic() + FINISH_S
         while time.monotonic() < until and (waiting := inbox.get_waiting(1)):
-            last = await self._feed_batch(inbox, waiting[0], jobs_max) or last
+            last = await self._answer(inbox, await self._commit(inbox, _gather(inbox, waiting[0], jobs_max))) or last
         if last is not None:
             inbox.ack_up_to(last)
 
-    async def _feed_batch(self, inbox: Consumer, first: Delivery, jobs_max: int) -> Delivery | None:
-        """Settles a batch and returns its last delivery; None: the broker took it back and delivers it again."""
-        deliveries = _gather(inbox, first, jobs_max)
-        try:
-            await self._settle_batch(deliveries, partial(_is_any_held, inbox, deliveries))
-        except DeliveryLost:
+    async def _finish(self, inbox: Consumer, batch: _Batch) -> None:
+        if (last := await self._answer(inbox, batch)) is not None:
+            inbox.ack_up_to(last)
+
+    async def _answer(self, inbox: Consumer, batch: _Batch) -> Delivery | None:
+        """Shows and answers a batch; returns its last delivery, or None when the broker took it back."""
+        if batch.is_lost:
             return None
-        return deliveries[-1]
+        if batch.committed is not None:
+            try:
+                await self._settler.finish(batch.committed, partial(_is_any_held, inbox, batch.deliveries))
+            except DeliveryLost:
+                return None
+            points.reached("worker.before_ack")
+        return batch.deliveries[-1]
 
     async def feed_suspects(self, inbox: Consumer, *, deliveries_max: int) -> None:
         """Settles the queue of suspects one message at a time, until stopped."""
@@ -82,7 +111,15 @@ class Feeder:
             get.cancel()
             stop.cancel()
 
-    async def _settle_batch(self, deliveries: Sequence[Delivery], is_held: Callable[[], bool]) -> None:
+    async def _commit(self, inbox: Consumer, deliveries: Sequence[Delivery]) -> _Batch:
+        try:
+            fresh = await self._sort(deliveries, partial(_is_any_held, inbox, deliveries))
+        except DeliveryLost:
+            return _Batch(deliveries, is_lost=True)
+        return _Batch(deliveries, await self._settler.commit(fresh) if fresh else None)
+
+    async def _sort(self, deliveries: Sequence[Delivery], is_held: Callable[[], bool]) -> list[Asked]:
+        """Moves what came back and what is no envelope, and returns the jobs of the others."""
         # Whole: a worker died with hundreds in hand, of which one at most is at fault.
         back = [delivery for delivery in deliveries if delivery.is_redelivered]
         if back:
@@ -96,9 +133,7 @@ class Feeder:
                 await self._mover.to_dead(delivery.body, UNDECODABLE, is_held)
             else:
                 fresh += [Asked(job, delivery.reply_to) for job in jobs]
-        if fresh:
-            await self._settler.settle(fresh, is_held)
-            points.reached("worker.before_ack")
+        return fresh
 
     async def _settle_suspect(self, delivery: Delivery, is_held: Callable[[], bool], deliveries_max: int) -> None:
         if delivery.is_redelivered:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from board.job_pb2 import Job, Result
@@ -47,13 +48,19 @@ class View(Protocol):
 
 
 @dataclass(slots=True)
-class _Settled:
+class Committed:
+    """A batch that Postgres has, and nobody else yet. at: when it was committed."""
+
+    asked: Sequence[Asked]
+    trace: BatchTrace
+    began: float  # mesh.metrics.clock
+    at: datetime = field(init=False)
     applied: list[Applied] = field(default_factory=list)
     failed: list[tuple[Job, Exception]] = field(default_factory=list)
 
 
 class Settler:
-    """Settles one batch at a time for a consumer; several consumers share one."""
+    """Settles batches for consumers; each may commit one while its one before is shown."""
 
     def __init__(self, ledger: Ledger, view: View, publisher: Publisher, mover: Mover) -> None:
         self._ledger = ledger
@@ -65,50 +72,60 @@ class Settler:
 
     async def settle(self, asked: Sequence[Asked], is_held: Callable[[], bool]) -> None:
         """Applies, shows and answers the jobs; afterwards their deliveries may be acked. Raises DeliveryLost."""
-        began = metrics.clock()
-        trace = BatchTrace(asked)
+        await self.finish(await self.commit(asked), is_held)
+
+    async def commit(self, asked: Sequence[Asked]) -> Committed:
+        """Applies the jobs. What is returned must be finished before their deliveries are acked."""
+        batch = Committed(asked, BatchTrace(asked), metrics.clock())
         try:
-            await self._settle(asked, is_held, trace)
+            for jobs in together([each.job for each in asked]):
+                await self._apply(jobs, batch)
+        except BaseException:
+            batch.trace.end()
+            raise
+        points.reached("worker.after_commit")
+        batch.trace.reached("committed")
+        batch.at = figures.now()
+        return batch
+
+    async def finish(self, batch: Committed, is_held: Callable[[], bool]) -> None:
+        """Shows and answers what was committed, and gives away what failed. Raises DeliveryLost."""
+        try:
+            await self._finish(batch, is_held)
         finally:
-            trace.end()
-        figures.BATCH_DURATION.observe(metrics.clock() - began)
+            batch.trace.end()
+        figures.BATCH_DURATION.observe(metrics.clock() - batch.began)
         points.reached("worker.after_reply")
 
-    async def _settle(self, asked: Sequence[Asked], is_held: Callable[[], bool], trace: BatchTrace) -> None:
-        settled = _Settled()
-        for jobs in together([each.job for each in asked]):
-            await self._apply(jobs, settled)
-        points.reached("worker.after_commit")
-        trace.reached("committed")
-        committed_at = figures.now()
-        for applied in settled.applied:
-            applied.traces = trace.contexts
-        shown = [applied for applied in settled.applied if await self._view.write(applied)]
+    async def _finish(self, batch: Committed, is_held: Callable[[], bool]) -> None:
+        for applied in batch.applied:
+            applied.traces = batch.trace.contexts
+        shown = [applied for applied in batch.applied if await self._view.write(applied)]
         shown_at = figures.now()
         points.reached("worker.after_redis")
-        trace.reached("shown")
+        batch.trace.reached("shown")
         # What must be parked is answered only once it is: the others do not wait for that.
-        decided = (result for applied in settled.applied for result in applied.results.values())
-        self._reply(asked, (result for result in decided if result.outcome != PARKED))
-        trace.reached("answered")
-        figures.settled(settled.applied, committed_at, shown, shown_at)
-        await self._park(asked, settled, is_held)
+        decided = (result for applied in batch.applied for result in applied.results.values())
+        self._reply(batch.asked, (result for result in decided if result.outcome != PARKED))
+        batch.trace.reached("answered")
+        figures.settled(batch.applied, batch.at, shown, shown_at)
+        await self._park(batch, is_held)
 
-    async def _apply(self, jobs: Sequence[Job], settled: _Settled) -> None:
+    async def _apply(self, jobs: Sequence[Job], batch: Committed) -> None:
         try:
-            settled.applied.append(await self._apply_patiently(jobs))
+            batch.applied.append(await self._apply_patiently(jobs))
         except Exception as e:
             if len(jobs) == 1:
                 extra = {"event": "job_failed", "update_id": _shown(jobs[0])}
                 if trace_id := tracing.trace_id(jobs[0].traceparent):
                     extra["trace_id"] = trace_id
                 log.warning("A job failed", exc_info=e, extra=extra)
-                settled.failed.append((jobs[0], e))
+                batch.failed.append((jobs[0], e))
                 return
             # By halves, in the order given: 5 bad jobs in 500 cost some 80 transactions instead of 500.
             middle = len(jobs) // 2
-            await self._apply(jobs[:middle], settled)
-            await self._apply(jobs[middle:], settled)
+            await self._apply(jobs[:middle], batch)
+            await self._apply(jobs[middle:], batch)
 
     async def _apply_patiently(self, jobs: Sequence[Job]) -> Applied:
         wait_s = AWAY_FIRST_S
@@ -127,18 +144,18 @@ class Settler:
                 self.is_database_away = False
                 return applied
 
-    async def _park(self, asked: Sequence[Asked], settled: _Settled, is_held: Callable[[], bool]) -> None:
+    async def _park(self, batch: Committed, is_held: Callable[[], bool]) -> None:
         parked: list[Result] = []
-        for job, reason in (pair for applied in settled.applied for pair in applied.parked):
+        for job, reason in (pair for applied in batch.applied for pair in applied.parked):
             await self._mover.to_dead(envelope([job]), reason, is_held)
             parked.append(parked_result(job, reason))
-        for job, error in settled.failed:
-            mine = [each for each in asked if each.job is job]
+        for job, error in batch.failed:
+            mine = [each for each in batch.asked if each.job is job]
             if not is_final(error) and await self._mover.to_next_try(mine[0], is_held):
                 continue
             await self._mover.to_dead(envelope([failed_once_more(job)]), reason_of(error), is_held)
             parked.append(parked_result(job, reason_of(error)))
-        self._reply(asked, parked)
+        self._reply(batch.asked, parked)
 
     def _reply(self, asked: Iterable[Asked], results: Iterable[Result]) -> None:
         bodies = replies(asked, {result.update_id: result for result in results})
