@@ -4,7 +4,6 @@ Pure. Holds always: an entry's version grows with each of its changes, so of two
 is the newer one.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
@@ -40,8 +39,7 @@ class BoardKey(NamedTuple):
         return cls(board_id, from_us(start_s * 1_000_000) if start_s else BEGINNING)
 
 
-@dataclass(frozen=True, slots=True)
-class EntryChange:
+class EntryChange(NamedTuple):
     """What a batch adds to one player's entry: points for a sum, the value that stays for best and last."""
 
     board: BoardKey
@@ -50,8 +48,7 @@ class EntryChange:
     reached_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One player's place on one board, as committed."""
 
     board: BoardKey
@@ -62,8 +59,7 @@ class Entry:
     hidden: bool
 
 
-@dataclass(frozen=True, slots=True)
-class UserName:
+class UserName(NamedTuple):
     """What a board shows of a player. version: of name and state."""
 
     user_ref: int

@@ -5,16 +5,15 @@ its parts one after the other gives. So two workers, a replay and an auditor arr
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from board.catalogue import Board
 from board.entry import BoardKey, EntryChange, Operator
 from board.periods import ALL_TIME, PeriodKind, period_at
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerChange:
+class LedgerChange(NamedTuple):
     """What boards need of an applied ledger row. is_measure: best and last boards take it too, not only sums."""
 
     user_ref: int

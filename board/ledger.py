@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import Record
@@ -62,8 +63,7 @@ class Outcome(IntEnum):
 PARKED = 2  # `Result.outcome` of a job in the dead letters; the others are Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class LockedUser:
+class LockedUser(NamedTuple):
     """A player under this transaction's lock. state: 0 active, 1 banned, 2 deleted. score: before the batch."""
 
     user_ref: int
@@ -79,8 +79,7 @@ class LockedUser:
         return UserName(self.user_ref, self.version, self.user_id, self.username)
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """A row to write. value: what best and last boards take, None: the points. reporter: None for the player."""
 
     update_id: UUID

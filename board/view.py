@@ -6,7 +6,6 @@ and a rebuild needs no lock against writers: they write to both boards until the
 """
 
 import asyncio
-import json
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from itertools import groupby
 from typing import TypeVar
 
 import asyncpg
+import orjson
 from asyncpg import Record
 from asyncpg.cursor import Cursor
 from redis.asyncio import Redis
@@ -189,8 +189,8 @@ def _apply_keys(board: BoardKey) -> tuple[str, ...]:
 
 
 # One text of a chunk: packing nine arguments an entry took the client twice as long as all the rest.
-def _entries_json(entries: Iterable[Entry]) -> str:
-    return json.dumps(
+def _entries_json(entries: Iterable[Entry]) -> bytes:
+    return orjson.dumps(
         [
             (
                 encode_user(entry.user_ref),
@@ -204,8 +204,10 @@ def _entries_json(entries: Iterable[Entry]) -> str:
     )
 
 
-def _names_json(names: Iterable[UserName]) -> str:
-    return json.dumps([(encode_user(name.user_ref), str(name.version), name.user_id, name.username) for name in names])
+def _names_json(names: Iterable[UserName]) -> bytes:
+    return orjson.dumps(
+        [(encode_user(name.user_ref), str(name.version), name.user_id, name.username) for name in names]
+    )
 
 
 def _chunks(items: Sequence[_Item]) -> list[Sequence[_Item]]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class Boards:
     async def hide(self, number: int) -> None:
         """Takes the player from the board `all`."""
         key = self.world.all, self.refs[number - 1]
-        entry = replace(self._entries[key], version=self._entries[key].version + 1, hidden=True)
+        entry = self._entries[key]._replace(version=self._entries[key].version + 1, hidden=True)
         self._entries[key] = entry
         await put_entries(self.world, [entry])
         await view.write_entries(self.world.redis, [entry], [])

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 
@@ -45,8 +44,7 @@ async def test_shuffled_stale_writes_leave_the_board_as_postgres_has_it(world: W
         ref = random.choice(refs)
         before = latest.get(ref, Entry(world.all, ref, 0, START, 0, hidden=False))
         at = START + timedelta(seconds=random.randrange(60))
-        latest[ref] = replace(
-            before,
+        latest[ref] = before._replace(
             score=before.score + random.randrange(-50, 60),
             reached_at=max(before.reached_at, at),
             version=before.version + 1,
@@ -201,7 +199,7 @@ async def test_each_write_tells_the_feed_which_board_changed(world: World, redis
         name = UserName(ref, 1, "p1", "P1")
         await view.write_entries(world.redis, [entry], [name])
         await view.write_entries(world.redis, [entry], [name])  # stale: nothing changed, nothing to tell
-        await view.write_entries(world.redis, [replace(entry, version=2)], [name])
+        await view.write_entries(world.redis, [entry._replace(version=2)], [name])
         heard: list[str] = []
 
         async def listen() -> bool:
