@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import redis.asyncio
@@ -35,8 +35,7 @@ ROUND_MAX = 500  # claims; a larger round would keep the others' answers waiting
 CALL_MAX = 100  # claims a call of the script, which holds everyone up: about 1 ms
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """One nonce that is to be claimed."""
 
     update_id: UUID
@@ -64,8 +63,7 @@ class Asked:
         return self.digest(), self.limit, self.window_ms, str(self.update_id), self.by, deny, int(look)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What Redis said. `at_us`: NEW and SEEN. `result`: SEEN, once there is one. `wait_s`: LIMITED."""
 
     claim: Claim

@@ -6,7 +6,7 @@ two updates.
 """
 
 import hmac
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mesh.keys import MasterKeys, b64url, b64url_decode
 from mesh.reasons import Reason
@@ -24,8 +24,7 @@ _SEALED_BYTES = 56
 _MESSAGE = "A nonce is s. and what IssueNonce gave, or c. and the base64url of a fresh UUIDv7's 16 bytes."
 
 
-@dataclass(frozen=True, slots=True)
-class Nonce:
+class Nonce(NamedTuple):
     """A nonce of good form. `sealed` is empty for the client's own form."""
 
     text: str

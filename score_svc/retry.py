@@ -4,8 +4,8 @@ Pure. score_svc/accept.py and score_svc/ledger.py find out, score_svc/service.py
 answered as counted that the ledger or a stored result does not say.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 YOUNG_MS = 10_000  # a claim is seconds old at most when a younger nonce is retried, so that its loss is rare
 JUST_LOST_S = 10.0  # as long as a nonce counts as young, claims may be missing that were never written
@@ -60,8 +60,7 @@ class Ledger(Enum):
     AWAY = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Age:
+class Age(NamedTuple):
     """What is known of a nonce's time."""
 
     is_expired: bool

@@ -7,7 +7,7 @@ broker has safe but that no one has committed yet.
 import asyncio
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from board.job_pb2 import Job, Result
@@ -22,8 +22,7 @@ from score_svc.results import OnWay, ResultDesk
 from score_svc.retry import Age, Claim, Ledger, Step, looks_first, next_step
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """An update whose fields, signature, action and seal are in order."""
 
     asked: Asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
@@ -59,8 +59,8 @@ async def test_one_that_redis_refuses_costs_the_others_nothing(claims: Claims) -
 
 async def test_a_redis_without_memory_still_tells_what_it_holds(claims: Claims) -> None:
     """Else whoever has logged out could score on for as long as others claim."""
-    denied, known, full = replace(asked(), session_id=uuid4().hex), asked(), asked(limit=1)
-    other, late = replace(known, action_id="coin"), asked(limit=1, user=full.user_id)
+    denied, known, full = asked()._replace(session_id=uuid4().hex), asked(), asked(limit=1)
+    other, late = known._replace(action_id="coin"), asked(limit=1, user=full.user_id)
     await claims.owner.set(keys.deny(denied.session_id), "1", ex=60)
     assert [answer.claim for answer in await claims.round([known, full])] == [Claim.NEW] * 2
     await claims.owner.config_set("maxmemory", 1)
@@ -74,7 +74,7 @@ async def test_a_redis_without_memory_still_tells_what_it_holds(claims: Claims) 
 
 async def test_a_nonce_twice_in_a_round_is_claimed_once(claims: Claims) -> None:
     one = asked(limit=1)
-    first, again, reused = await claims.round([one, one, replace(one, action_id="coin")])
+    first, again, reused = await claims.round([one, one, one._replace(action_id="coin")])
     assert (first.claim, again.claim, reused.claim) == (Claim.NEW, Claim.SEEN, Claim.REUSED)
     assert again.at_us == first.at_us
 
