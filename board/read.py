@@ -57,7 +57,6 @@ class Ahead:
     """How many players stand before a score. approximate: at least so many."""
 
     count: int
-    players: int
     approximate: bool
     version: int
 

@@ -70,8 +70,7 @@ class PostgresReader:
         """As BoardReader; raises as `top`."""
         async with self._snapshot() as connection:
             better = await self._better(connection, board, (-score, from_us(reached_before_us), 0))
-            players = await self._count(connection, board)
-        return Ahead(better, players, approximate=better > RANK_EXACT_MAX, version=0)
+        return Ahead(better, approximate=better > RANK_EXACT_MAX, version=0)
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator["asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"]:

@@ -61,8 +61,8 @@ class RedisReader:
         answer = await run(self._redis, _AHEAD, names, (-score, encode_reached_us(reached_before_us)))
         if answer is None:
             raise NotReady
-        epoch, sequence, players, count = answer
-        return Ahead(count, players, approximate=False, version=shown_version(int(epoch), int(sequence)))
+        epoch, sequence, count = answer
+        return Ahead(count, approximate=False, version=shown_version(int(epoch), int(sequence)))
 
     async def _places(self, asked: Sequence[_Asked]) -> Sequence[Any]:
         return await run_for(self._redis, asked, _looking, CALL_MAX)

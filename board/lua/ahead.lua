@@ -1,7 +1,7 @@
 -- Counts the players who stand before a score.
 -- KEYS: 1 places (zset)  2 meta (hash)
 -- ARGV: 1 minus the score  2 the instant, as members begin with: of equal scores only those before it count
--- Returns nil while the board is not ready, else epoch, seq, players, count.
+-- Returns nil while the board is not ready, else epoch, seq, count.
 local m = redis.call('HMGET', KEYS[2], 'state', 'epoch', 'seq')
 if m[1] ~= 'ready' then return nil end
 local first = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[1])
@@ -12,4 +12,4 @@ while first < past do
   local member = redis.call('ZRANGE', KEYS[1], middle, middle)[1]
   if string.sub(member, 1, 13) < ARGV[2] then first = middle + 1 else past = middle end
 end
-return {m[2], m[3], redis.call('ZCARD', KEYS[1]), first}
+return {m[2], m[3], first}

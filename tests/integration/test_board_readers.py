@@ -170,7 +170,6 @@ async def test_those_ahead_of_a_score_are_counted_as_they_stand(world: World, re
         for at in (datetime(1970, 1, 1, tzinfo=UTC), *instants, datetime(2100, 1, 1, tzinfo=UTC)):
             ahead = await reader.ahead(world.all, score, to_us(at))
             assert (ahead.count, ahead.approximate) == (sum(each < (-score, at) for each in shown), False)
-    assert ahead.players == len(shown)
 
 
 async def test_a_board_that_redis_does_not_have_is_not_ready(world: World, redis_view: RedisServer) -> None:
