@@ -31,8 +31,8 @@ test: WITH = chromium monitoring
 test: setup lint  ## Check style, types, imports and the contract, then run all tests on real servers
 	$(BIN)/python -m pytest -n 2  # much of a test is waiting: two at a time
 
-test-ops: WITH = log-pipeline
-test-ops: setup  ## Run the tests that need more servers: log lines through a real shipper to an index
+test-ops: WITH = log-pipeline monitoring
+test-ops: setup  ## Run the tests that take longer or need more servers: each alert fires, and log lines reach an index
 	$(BIN)/python -m pytest tests/ops
 
 soak: setup  ## Prove every promise at its full size (SEED=, ROWS=1,9-12); goes on where it was stopped

@@ -16,6 +16,7 @@ from functools import partial
 
 from mesh import points
 from mesh.rabbitmq import Consumer, Delivery
+from mesh.tasks import end
 from worker import figures
 from worker.batch import Asked, envelope, open_envelope
 from worker.mover import DeliveryLost, Mover
@@ -30,11 +31,16 @@ DELIVERED_TOO_OFTEN = "DELIVERED_TOO_OFTEN"  # a suspect that came back with eac
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Deliveries that are done with but for what was committed of them. is_lost: the broker took them back."""
+    """Deliveries, and what was committed of them; None: all were moved. is_lost: the broker took them back."""
 
     deliveries: Sequence[Delivery]
     committed: Committed | None = None
     is_lost: bool = False
+
+    @property
+    def must_move(self) -> bool:
+        """Whether jobs of it go to a delay or to the dead letters before it is done with."""
+        return self.committed is not None and self.committed.must_move
 
 
 class Feeder:
@@ -49,17 +55,27 @@ class Feeder:
         """Settles the queue of updates in batches of about `jobs_max`, until stopped.
 
         With a backlog one batch is committed while the one before is shown and answered. Without, the next batch would
-        only be smaller for it, and the dearer.
+        only be smaller for it, and the dearer. Nor while jobs must be moved: that lasts as long as the broker likes,
+        and what is committed must be shown soon.
         """
         while (first := await self._next(inbox)) is not None:
             batch = await self._commit(inbox, _gather(inbox, first, jobs_max))
-            while not self._stopping.is_set() and sum(map(_count, inbox.waiting)) >= jobs_max:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._finish(inbox, batch))
-                    following = _gather(inbox, inbox.get_waiting(1)[0], jobs_max)
-                    batch = await self._commit(inbox, following)
+            while not (self._stopping.is_set() or batch.must_move) and sum(map(_count, inbox.waiting)) >= jobs_max:
+                batch = await self._finish_and_commit(inbox, batch, jobs_max)
             await self._finish(inbox, batch)
         await self._empty_hands(inbox, jobs_max)
+
+    async def _finish_and_commit(self, inbox: Consumer, batch: _Batch, jobs_max: int) -> _Batch:
+        """Finishes a batch and commits the next one, which waits, at the same time; returns the latter."""
+        deliveries = _gather(inbox, inbox.get_waiting(1)[0], jobs_max)
+        finishing = asyncio.create_task(self._finish(inbox, batch), name="finish a batch")
+        try:
+            await asyncio.sleep(0)  # it begins: Redis is at work while the next batch is decoded
+            following = await self._commit(inbox, deliveries)
+            await finishing
+        finally:
+            await end(finishing)
+        return following
 
     async def _empty_hands(self, inbox: Consumer, jobs_max: int) -> None:
         """Settles what is in hand after the stop: given back, it would come again as suspect, one by one."""

@@ -13,7 +13,7 @@ class WorkerSettings(ServiceSettings, PostgresSettings, RedisSettings, RabbitSet
 
     worker_port: int = Field(ge=0, le=65535, description="port of health and reflection")
     worker_batch_jobs_max: int = Field(1_000, ge=1, le=5_000, description="jobs a transaction, about")
-    # Messages of up to 500 jobs of about 100 bytes: 13 MB at most, and room for the next batch while one commits.
+    # Messages of up to 500 jobs of about 100 bytes: 13 MB at most, and room for two batches and the next one.
     worker_prefetch: int = Field(256, ge=1, le=10_000, description="messages in hand")
     worker_deliveries_max: int = Field(5, ge=1, le=50, description="deliveries of a suspect before it is given up")
     worker_delays_s: tuple[float, ...] = Field(

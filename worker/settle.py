@@ -58,6 +58,11 @@ class Committed:
     applied: list[Applied] = field(default_factory=list)
     failed: list[tuple[Job, Exception]] = field(default_factory=list)
 
+    @property
+    def must_move(self) -> bool:
+        """Whether some of its jobs go to a delay or to the dead letters."""
+        return bool(self.failed) or any(applied.parked for applied in self.applied)
+
 
 class Settler:
     """Settles batches for consumers; each may commit one while its one before is shown."""

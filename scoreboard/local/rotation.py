@@ -45,7 +45,10 @@ async def redis_(data: Path) -> None:
     known = secrets.load(data)
     fresh = secrets.new_passwords(accounts.LOCAL_ACCOUNTS)
     url = accounts.redis_url(accounts.OWNER, known.redis[accounts.OWNER], state.require(data).ports["redis"])
-    async with redis.asyncio.Redis.from_url(url) as owner:
+    async with redis.asyncio.Redis.from_url(url, decode_responses=True) as owner:
+        # A mesh that an older version started has not all accounts yet; its next start makes them.
+        there = set(await owner.acl_users())
+        fresh = {account: password for account, password in fresh.items() if account in there}
 
         async def set_rules(rule: str, passwords: Mapping[str, str]) -> None:
             for account, password in passwords.items():
@@ -55,7 +58,7 @@ async def redis_(data: Path) -> None:
         # Redis reads this file when it is started again. ACL SAVE would let everybody read it.
         write_private(data / "redis" / "users.acl", accounts.redis_acl(fresh))
         await _replace(data, "redis", known.redis, fresh, None)
-        await set_rules("<", known.redis)
+        await set_rules("<", {account: known.redis[account] for account in fresh})
 
 
 async def rabbitmq(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a local mesh tells of itself: where its traces go, and what its gateway logs (docs/telemetry.md)."""
+"""What a mesh tells of itself: where its traces go, and what its gateway logs (docs/telemetry.md)."""
 
 from __future__ import annotations
 

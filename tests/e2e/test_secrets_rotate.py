@@ -147,7 +147,7 @@ async def are_connected(data: Path) -> bool:
 
 
 async def old_passwords_are_worth_nothing(before: Secrets, ports: dict[str, int]) -> None:
-    for account in accounts.ACCOUNTS:
+    for account in accounts.LOCAL_ACCOUNTS:
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(
                 accounts.postgres_url(account, before.postgres[account], ports["postgres"], state.DATABASE)

@@ -24,7 +24,9 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     k8s = tmp_path_factory.mktemp("traces") / "k8s"
     shutil.copytree(cluster.K8S, k8s, ignore=shutil.ignore_patterns("node_modules"))
     found = re.search(
-        r"```text\n(SCOREBOARD_TRACES.+?)(components: .+?)```", (TREE / "docs" / "telemetry.md").read_text(), re.S
+        r"```text\n(SCOREBOARD_TRACES.+?)```.+?```text\n(components: .+?)```",
+        (TREE / "docs" / "telemetry.md").read_text(),
+        re.S,
     )
     assert found
     own = k8s / "overlays" / "prod"
