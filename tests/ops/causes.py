@@ -7,8 +7,9 @@ import json
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -17,8 +18,8 @@ import psutil
 
 from board import queues
 from mesh.rabbitmq import Connection, Publisher
-from scoreboard.local import state
-from scoreboard.local.servers import RABBITMQ_SCRIPT
+from mesh.tasks import end
+from scoreboard.local import rabbitmqctl, state
 from tests.e2e.commands import cli
 from tests.meshes import Mesh
 from tests.ops.life import again_and_again
@@ -26,6 +27,7 @@ from tests.raw_websocket import FIN, TEXT, Raw, raw_frame
 from tests.waiting import eventually
 
 HELD_S, LET_GO_S = 0.6, 0.15  # of a process that stumbles
+LOOKED_AT_S = 1.5  # by a Prometheus that looks twice a second
 PREFETCH = 256  # messages that each of the two workers takes while it rests
 SLEEPERS = 70  # sockets that nobody reads
 BOARDS = ("all", "daily", "weekly")
@@ -36,13 +38,10 @@ def frozen(mesh: Mesh, *names: str) -> Iterator[None]:
     """SIGSTOP: the processes' sockets stay open, and nothing answers."""
     family = [one for name in names for one in _family(mesh, name)]
     try:
-        for process in family:
-            process.send_signal(signal.SIGSTOP)
+        _signal(family, signal.SIGSTOP)
         yield
     finally:
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGCONT)
+        _signal(family, signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -61,16 +60,18 @@ async def stumbling(mesh: Mesh, name: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def killed(mesh: Mesh, name: str, times: int) -> AsyncIterator[None]:
-    """kill -9, and again as soon as the supervisor has started it anew."""
+    """kill -9, and again as soon as the process that the supervisor started in its place was looked at."""
     for _ in range(times):
         await _kill(mesh, name)
+        await mesh.until_whole()
+        await asyncio.sleep(LOOKED_AT_S)
     yield
 
 
 @asynccontextmanager
 async def few_files(mesh: Mesh, name: str) -> AsyncIterator[None]:
     """The process may have hardly more files than it has open."""
-    process = psutil.Process(mesh.pid(name))
+    process = _process(mesh, name)
     before = process.rlimit(resource.RLIMIT_NOFILE)
     process.rlimit(resource.RLIMIT_NOFILE, (process.num_fds() * 10 // 9, before[1]))
     try:
@@ -100,10 +101,10 @@ async def locked_users(mesh: Mesh) -> AsyncIterator[None]:
 async def memory_alarm(mesh: Mesh) -> AsyncIterator[None]:
     """RabbitMQ has used more memory than it may."""
     try:
-        await _rabbitmqctl(mesh, "set_vm_memory_high_watermark", "0.00001")
+        await rabbitmqctl.tell(mesh.data, "set_vm_memory_high_watermark", "0.00001")
         yield
     finally:
-        await _rabbitmqctl(mesh, "set_vm_memory_high_watermark", "0.4")
+        await rabbitmqctl.tell(mesh.data, "set_vm_memory_high_watermark", "0.4")
 
 
 @asynccontextmanager
@@ -134,7 +135,7 @@ async def junk(mesh: Mesh) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def back_in_time(mesh: Mesh) -> AsyncIterator[None]:
-    """The ledger lacks what it had a moment ago, as after an older backup was restored."""
+    """The ledger lacks what it had a moment ago, as after an older backup was restored. `verify` will never like it."""
     async with AsyncExitStack() as stack:
         connection = await _owner(mesh, stack)
         await connection.execute("DELETE FROM score_logs WHERE applied_at > now() - interval '10 s'")
@@ -143,7 +144,7 @@ async def back_in_time(mesh: Mesh) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def a_far_row(mesh: Mesh) -> AsyncIterator[None]:
-    """A row of the ledger whose month is years ahead."""
+    """A row of the ledger whose month is years ahead. That it is gone again looks as if Postgres went back in time."""
     far = UUID("03ffffff-ffff-7fff-bfff-ffffffffffff")
     async with AsyncExitStack() as stack:
         connection = await _owner(mesh, stack)
@@ -189,11 +190,12 @@ async def sleepers(mesh: Mesh) -> AsyncIterator[None]:
     """Watchers of much, who stop reading."""
     port = state.require(mesh.data).ports["stream_svc-http"]
     asked = json.dumps({"watch": [{"board": board, "limit": 100} for board in BOARDS]}).encode()
-    sockets = [await Raw.open(port, receive_bytes=2_048) for _ in range(SLEEPERS)]
-    for socket in sockets:
-        socket.writer.write(raw_frame(FIN | TEXT, asked))
-        socket.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    sockets: list[Raw] = []
     try:
+        for _ in range(SLEEPERS):
+            sockets.append(await Raw.open(port, receive_bytes=2_048))
+            sockets[-1].writer.write(raw_frame(FIN | TEXT, asked))
+            sockets[-1].writer.transport.pause_reading()  # type: ignore[attr-defined]
         yield
     finally:
         for socket in sockets:
@@ -201,44 +203,42 @@ async def sleepers(mesh: Mesh) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _meanwhile(what: object) -> AsyncIterator[None]:
-    task = asyncio.ensure_future(what)  # type: ignore[call-overload]
+async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
     try:
         yield
+        assert not task.done(), task
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        await end(task)
+
+
+def _process(mesh: Mesh, name: str) -> psutil.Process:
+    pid = mesh.pid(name)
+    assert pid is not None, f"{name} does not run"  # psutil would take None for this process
+    return psutil.Process(pid)
 
 
 def _family(mesh: Mesh, name: str) -> list[psutil.Process]:
-    process = psutil.Process(mesh.pid(name))
+    process = _process(mesh, name)
     return [process, *process.children(recursive=True)]
 
 
+def _signal(family: list[psutil.Process], number: signal.Signals) -> None:
+    for process in family:
+        with suppress(psutil.NoSuchProcess):  # a session of Postgres that ended meanwhile
+            process.send_signal(number)
+
+
 async def _kill(mesh: Mesh, name: str) -> None:
-    pid = mesh.pid(name)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    await eventually(lambda: mesh.pid(name) not in (None, pid), 30, f"another {name}")
+    process = _process(mesh, name)
+    process.kill()
+    await eventually(lambda: mesh.pid(name) not in (None, process.pid), 30, f"another {name}")
 
 
 async def _owner(mesh: Mesh, stack: AsyncExitStack) -> asyncpg.Connection:
     connection = await asyncpg.connect(state.postgres_url(mesh.data))
     stack.push_async_callback(connection.close)
     return connection
-
-
-async def _rabbitmqctl(mesh: Mesh, *arguments: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        RABBITMQ_SCRIPT.with_name("rabbitmqctl"),
-        "--quiet",
-        *arguments,
-        env=psutil.Process(mesh.pid("rabbitmq")).environ(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0, out.decode()
 
 
 async def _send_junk(mesh: Mesh, messages: int) -> None:
