@@ -100,7 +100,7 @@ def exporters(wiring: Wiring) -> list[Program]:
 
     redis = {"REDIS_ADDR": f"redis://127.0.0.1:{ports['redis']}", "REDIS_USER": exporter}
     return [
-        _exporter("redis-exporter", ports, redis, redis_password),
+        _exporter("redis-exporter", ports, redis, redis_password, "-config-command=-"),
         _exporter(
             "postgres-exporter",
             ports,
