@@ -29,7 +29,7 @@ class Username:
 def check_username(text: str) -> Username:
     """Returns the name without outer spaces. Raises Refused(INVALID_ARGUMENT) when it breaks a rule."""
     shown = text.strip()
-    if not 1 <= len(shown) <= USERNAME_MAX:
+    if not shown or len(text) > USERNAME_MAX:
         raise _bad_username()
     if any(_is_hidden(character) for character in shown):
         raise invalid("username", "must not hold control or formatting characters")

@@ -34,6 +34,13 @@ def test_a_name_is_shown_as_it_was_given() -> None:
     assert check_username(" Zoë 👩\u200d🚀 ").shown == "Zoë 👩\u200d🚀"
 
 
+def test_a_name_has_100_characters_at_most_as_it_was_sent() -> None:
+    """By what openapi.json promises: a name that is too long for it is not good once its outer spaces are gone."""
+    assert check_username(" " + 99 * "x").shown == 99 * "x"
+    with pytest.raises(Refused, match="1 to 100"):
+        check_username(" " + 100 * "x")
+
+
 def refusal_of(check: Callable[[str], object], text: str) -> Refused | None:
     try:
         check(text)
