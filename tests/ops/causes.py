@@ -20,6 +20,7 @@ from board import queues
 from mesh.rabbitmq import Connection, Publisher
 from mesh.tasks import end
 from scoreboard.local import rabbitmqctl, state
+from scoreboard.local.services import worker_names
 from tests.e2e.commands import cli
 from tests.meshes import Mesh
 from tests.ops.life import again_and_again
@@ -112,6 +113,7 @@ async def resting(mesh: Mesh, *, messages: int) -> AsyncIterator[None]:
     """The workers are paused, and so many messages that are no jobs wait for them."""
     assert (await cli(mesh, "pause", "--reason", "a test of alerts")).code == 0
     try:
+        await eventually(lambda: _all_rest(mesh), what="workers that rest")
         await _send_junk(mesh, messages)
         yield
     finally:
@@ -122,7 +124,7 @@ async def resting(mesh: Mesh, *, messages: int) -> AsyncIterator[None]:
 async def deaths_with_full_hands(mesh: Mesh) -> AsyncIterator[None]:
     """Both workers die with messages in hand."""
     async with resting(mesh, messages=60):
-        await asyncio.gather(_kill(mesh, "worker-1"), _kill(mesh, "worker-2"))
+        await asyncio.gather(*(_kill(mesh, name) for name in worker_names()))
     yield
 
 
@@ -239,6 +241,13 @@ async def _owner(mesh: Mesh, stack: AsyncExitStack) -> asyncpg.Connection:
     connection = await asyncpg.connect(state.postgres_url(mesh.data))
     stack.push_async_callback(connection.close)
     return connection
+
+
+async def _all_rest(mesh: Mesh) -> bool:
+    ports = state.require(mesh.data).ports
+    async with httpx.AsyncClient() as http:
+        told = [await http.get(f"http://127.0.0.1:{ports[f'{name}-ops']}/metrics") for name in worker_names()]
+    return all("scoreboard_worker_paused 1.0" in each.text for each in told)
 
 
 async def _send_junk(mesh: Mesh, messages: int) -> None:
