@@ -5,7 +5,6 @@ Redis, where a sorted set compares scores as doubles and equal ones by the bytes
 the limits below, the three agree.
 """
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from board.instant import from_us, to_us
@@ -50,11 +49,6 @@ def decode_member(member: str) -> tuple[datetime, int]:
 def reached_us(member: bytes) -> int:
     """Returns the microseconds of a member's instant, as Redis has members."""
     return int(member[:_REACHED_DIGITS], 16)
-
-
-def newest_us(members: Iterable[bytes]) -> int:
-    """Returns the microseconds of the newest member's instant, as Redis has members; 0 for none."""
-    return reached_us(max(members, default=b"0"))
 
 
 def _fixed_hex(number: int, digits: int) -> str:

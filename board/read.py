@@ -31,15 +31,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Neighbouring rows, best first. version: as shown to readers, 0 from Postgres, which has none.
-
-    newest_at_us: when the newest update that the rows show was accepted, Unix microseconds; 0: not told.
-    """
+    """Neighbouring rows, best first. version: as shown to readers, 0 from Postgres, which has none."""
 
     rows: tuple[Row, ...]
     players: int
     version: int
-    newest_at_us: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
 """Reads boards from their views in Redis, each answer by one script and so of one state."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
 
 from board import keys
 from board.entry import BoardKey
-from board.order import encode_reached_us, newest_us, reached_us
+from board.order import encode_reached_us, reached_us
 from board.read import Ahead, NotReady, Page, Place, Row
 from board.version import shown_version
 from mesh.rounds import Rounds
@@ -39,7 +38,7 @@ class RedisReader:
         """As BoardReader; raises NotReady, and redis.exceptions.RedisError when Redis is away."""
         names = (keys.places(board), keys.meta(board), keys.USERS)
         answer = await run(self._redis, _TOP, names, (offset, offset + limit - 1))
-        return replace(_page(answer, offset), newest_at_us=newest_us(answer[3][::2]))
+        return _page(answer, offset)
 
     async def place(self, board: BoardKey, user_id: str) -> Place | None:
         """As BoardReader; raises as `top`."""

@@ -228,7 +228,7 @@ TABLE: Mapping[str, Described] = _by_name(
         _counter("scoreboard_stream_read_failures_total", "Reads of watched boards that failed.", _STREAM),
         _histogram(
             "scoreboard_stream_push_delay_seconds",
-            "Newest updates on watched boards by the time from acceptance to the push.",
+            "Pushes of changed boards by the time from the acceptance of the oldest update that is new on them.",
             _STREAM,
             WAY_BOUNDS_S,
         ),

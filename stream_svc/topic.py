@@ -7,7 +7,7 @@ watchers and of hints; a lost hint costs at most REREAD_S; a failed read leaves 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -15,6 +15,7 @@ import asyncpg
 from board.catalogue import Board
 from board.entry import BoardKey
 from board.periods import Period
+from board.read import Row
 from board.reading import BoardReading
 from mesh.postgres import AWAY
 from mesh.reasons import Reason
@@ -156,11 +157,17 @@ class Topic:
             self.snapshot = newest
             for watcher in tuple(self.watchers):
                 watcher.offer(newest)
-            if not is_first and page.newest_at_us > self._newest_us:  # its frames are with the sockets by now
-                figures.PUSH_DELAY.observe(max(0.0, self._clock().timestamp() - page.newest_at_us / 1_000_000))
+            if not is_first:
+                self._count_delay(page.rows)  # their frames are with the sockets by now
             self.want_places()
-        self._newest_us = max(self._newest_us, page.newest_at_us)
+        self._newest_us = max(self._newest_us, *(row.reached_at_us for row in page.rows), 0)
         return is_stale
+
+    def _count_delay(self, rows: Sequence[Row]) -> None:
+        """Counts how long the oldest of the new changes was on its way; the newest of many is always young."""
+        new = [row.reached_at_us for row in rows if row.reached_at_us > self._newest_us]
+        if new:
+            figures.PUSH_DELAY.observe(max(0.0, self._clock().timestamp() - min(new) / 1_000_000))
 
     async def _keep_places(self) -> None:
         loop = asyncio.get_running_loop()

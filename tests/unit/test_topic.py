@@ -1,15 +1,19 @@
-"""A watched board goes on after an error that nobody thought of."""
+"""A watched board goes on after an error that nobody thought of, and tells how late it is shown."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+
+import pytest
 
 from board.catalogue import Board
 from board.entry import BoardKey
+from board.instant import to_us
 from board.read import Page, Place, Row
 from board.reading import BoardReading
 from mesh.identity import Identity
+from stream_svc import figures
 from stream_svc.frames import Format
 from stream_svc.snapshot import Me
 from stream_svc.topic import Topic
@@ -33,6 +37,39 @@ class Reading:
         if self.places == 1:
             raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
         return Place(ADA, 1, approximate=False, version=1), False
+
+
+class Growing:
+    """A board that each read shows as it is next."""
+
+    def __init__(self, *pages: tuple[Row, ...]) -> None:
+        self.pages = list(pages)
+        self.shown = 0
+
+    async def top(self, board: BoardKey, offset: int, limit: int) -> tuple[Page, bool]:
+        self.shown = min(self.shown + 1, len(self.pages))
+        return Page(self.pages[self.shown - 1], 2, self.shown), False
+
+
+async def test_a_push_is_as_late_as_the_oldest_change_that_it_shows() -> None:
+    """By the newest one, a board that stood still for seconds under load looked as if it was shown in time."""
+    now = datetime.now(UTC)
+
+    def row(rank: int, name: str, age_s: float) -> Row:
+        return Row(rank, name, name, 10, to_us(now - timedelta(seconds=age_s)))
+
+    first = (row(1, "ada", 60), row(2, "ben", 60))
+    reading = Growing(first, (row(1, "ada", 5), row(2, "ben", 0.01), row(3, "eve", 60)))
+    board = Board(name="all", board_id=1, revision=1)
+    topic = Topic("all", lambda: board, cast(BoardReading, cast(Any, reading)), lambda: now)
+    before = figures.PUSH_DELAY.total
+    try:
+        await eventually(
+            lambda: reading.shown == 2 and figures.PUSH_DELAY.total > before, what="a push that is counted"
+        )
+        assert figures.PUSH_DELAY.total - before == pytest.approx(5, abs=0.1)
+    finally:
+        await topic.close()
 
 
 async def test_own_places_go_on_after_an_unexpected_error() -> None:
