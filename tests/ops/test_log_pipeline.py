@@ -1,7 +1,8 @@
 """Log lines on their way to an index: a real shipper (rsyslog) tails them, and an index of the test's takes them.
 
 Fluent Bit, which the manifests name, is not to be had here; what is shown is that our lines survive tailing, parsing
-and the bulk format whole, and that what is no line of ours stops nothing.
+and the bulk format whole (but for what follows a NUL, where texts end for rsyslog), and that what is no line of ours
+stops nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests.log_lines import check_line
 from tests.waiting import SCALE, eventually
 
 CONFIGURATION = Path(__file__).with_name("rsyslog.conf.tmpl")
-TEXTS = ("plain", 'quoted "words" and \\ strokes', "two\nlines", "Grüße, 世界, 🙂", "\x00\x1b", "x" * 1_900)
+TEXTS = ("plain", 'quoted "words" and \\ strokes', "two\nlines", "Grüße, 世界, 🙂", "\x01\x1b", "x" * 1_900)
 LINES = 600
 NO_JSON = "Segmentation fault"
 
