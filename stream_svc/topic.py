@@ -157,17 +157,16 @@ class Topic:
             self.snapshot = newest
             for watcher in tuple(self.watchers):
                 watcher.offer(newest)
-            if not is_first:
-                self._count_delay(page.rows)  # their frames are with the sockets by now
+            self._count_delay(page.rows, is_first=is_first)  # their frames are with the sockets by now
             self.want_places()
-        self._newest_us = max(self._newest_us, *(row.reached_at_us for row in page.rows), 0)
         return is_stale
 
-    def _count_delay(self, rows: Sequence[Row]) -> None:
+    def _count_delay(self, rows: Sequence[Row], *, is_first: bool) -> None:
         """Counts how long the oldest of the new changes was on its way; the newest of many is always young."""
         new = [row.reached_at_us for row in rows if row.reached_at_us > self._newest_us]
-        if new:
+        if new and not is_first:
             figures.PUSH_DELAY.observe(max(0.0, self._clock().timestamp() - min(new) / 1_000_000))
+        self._newest_us = max(new, default=self._newest_us)
 
     async def _keep_places(self) -> None:
         loop = asyncio.get_running_loop()

@@ -167,9 +167,7 @@ class Bench:
 
     async def send_raw(self, queue: str, *bodies: bytes) -> None:
         """Publishes any bytes to a queue, a message each."""
-        publisher = Publisher(self.owner)
-        await publisher.wait_ready(20)
-        await asyncio.gather(*(publisher.publish("", queue, body) for body in bodies))
+        await publish_raw(self.owner, queue, *bodies)
 
     async def answers(self, jobs: Iterable[Job], timeout_s: float = 30) -> list[Result]:
         """Waits until each of the jobs is answered and returns the first answer of each, in order."""
@@ -235,6 +233,13 @@ class Bench:
     def _on_reply(self, body: bytes) -> None:
         for result in Results.FromString(body).results:
             self.results.setdefault(result.update_id, []).append(result)
+
+
+async def publish_raw(connection: Connection, queue: str, *bodies: bytes) -> None:
+    """Publishes any bytes to a queue, a message each."""
+    publisher = Publisher(connection)
+    await publisher.wait_ready(20)
+    await asyncio.gather(*(publisher.publish("", queue, body) for body in bodies))
 
 
 def now_us() -> int:

@@ -17,7 +17,7 @@ import httpx
 import psutil
 
 from board import queues
-from mesh.rabbitmq import Connection, Publisher
+from mesh.rabbitmq import Connection
 from mesh.tasks import end
 from scoreboard.local import rabbitmqctl, state
 from scoreboard.local.services import worker_names
@@ -26,10 +26,12 @@ from tests.meshes import Mesh
 from tests.ops.life import again_and_again
 from tests.raw_websocket import FIN, TEXT, Raw, raw_frame
 from tests.waiting import eventually
+from tests.workers import publish_raw
+from worker.settings import WorkerSettings
 
 HELD_S, LET_GO_S = 0.6, 0.15  # of a process that stumbles
 LOOKED_AT_S = 1.5  # by a Prometheus that looks twice a second
-PREFETCH = 256  # messages that each of the two workers takes while it rests
+PREFETCH: int = WorkerSettings.model_fields["worker_prefetch"].default  # messages that a worker takes while it rests
 SLEEPERS = 70  # sockets that nobody reads
 BOARDS = ("all", "daily", "weekly")
 
@@ -254,9 +256,6 @@ async def _send_junk(mesh: Mesh, messages: int) -> None:
     connection = Connection(state.rabbitmq_url(mesh.data), "junk")
     connection.start()
     try:
-        publisher = Publisher(connection)
-        await publisher.wait_ready(20)
-        sent = (publisher.publish("", queues.UPDATES, b"\xff no jobs") for _ in range(messages))
-        await asyncio.gather(*sent)
+        await publish_raw(connection, queues.UPDATES, *[b"\xff no jobs"] * messages)
     finally:
         await connection.close()
