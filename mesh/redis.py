@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,
@@ -12,6 +13,7 @@ from redis.exceptions import (
     ReadOnlyError,
     TimeoutError,
 )
+from redis.typing import EncodableT
 
 from mesh import metrics, password_file
 from mesh.breaker import Breaker
@@ -72,6 +74,13 @@ class _ByFile(redis.CredentialProvider):
 
 
 class _Connection(redis.asyncio.Connection):
+    _packer = HiredisRespSerializer()
+
+    def pack_command(self, *args: EncodableT) -> list[bytes]:
+        # In C, as the client that blocks does it: a script's arguments took Python a sixth of a batch's CPU.
+        packed: list[bytes] = self._packer.pack(*args)  # type: ignore[arg-type]  # it takes what `args` are
+        return packed
+
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
         try:
             await super().send_packed_command(command, check_health)

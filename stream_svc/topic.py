@@ -1,7 +1,8 @@
 """One watched board: reads it when a hint says that it changed, and each second anyway, and offers it to its watchers.
 
 Holds always: a board is read at most once in READ_INTERVAL_S (from Postgres: in REREAD_S), whatever the number of its
-watchers and of hints; a lost hint costs at most REREAD_S; a failed read leaves the last snapshot in place.
+watchers and of hints, and more seldom while telling its watchers takes long; a lost hint costs at most REREAD_S; a
+failed read leaves the last snapshot in place.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ from stream_svc.wish import LIMIT_MAX
 log = logging.getLogger(__name__)
 
 READ_INTERVAL_S = 0.05  # half of the 100 ms within which a change is shown
+READ_INTERVAL_MAX_S = 0.1  # on a busy machine, where more frames would only wait in more queues
+PUSH_SHARE = 1 / 3  # of the time at most, up to READ_INTERVAL_MAX_S
 REREAD_S = 1.0
 STALE_S = 5.0  # a snapshot older than this is not shown to newcomers
 PLACES_AT_ONCE = 8  # of the 64 connections to Redis and the 8 to Postgres
@@ -57,6 +60,7 @@ class Topic:
         self._period: Period | None = None
         self._is_away = False
         self._read_at = float("-inf")  # loop time of the last good read
+        self._push_s = 0.0  # what telling all watchers took last
         self._newest_us = 0  # of what was shown: when its newest update was accepted
         self._tried = asyncio.Event()
         self._dirty = asyncio.Event()
@@ -108,9 +112,10 @@ class Topic:
             if is_stale:
                 await asyncio.sleep(self._pause_s(REREAD_S))
                 continue
-            await asyncio.sleep(READ_INTERVAL_S)
+            interval_s = self._interval_s()
+            await asyncio.sleep(interval_s)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause_s(REREAD_S - READ_INTERVAL_S)):
+                async with asyncio.timeout(self._pause_s(REREAD_S - interval_s)):
                     await self._dirty.wait()
 
     async def _try_to_read(self) -> bool:
@@ -129,6 +134,10 @@ class Topic:
         except Exception:  # the task must live on: it serves everyone on this board
             log.exception("Reading a board failed unexpectedly", extra={"event": "board_read_failed"})
         return True
+
+    def _interval_s(self) -> float:
+        """Until the next read. A push that took long says that this machine has more to do than it can."""
+        return min(max(READ_INTERVAL_S, self._push_s * (1 / PUSH_SHARE - 1)), READ_INTERVAL_MAX_S)
 
     def _pause_s(self, at_most_s: float) -> float:
         """Until the period's end, where the next board has to be shown at once, or shorter."""
@@ -150,13 +159,15 @@ class Topic:
         key = BoardKey(board.board_id, period.start)
         page, is_stale = await self._reading.top(key, 0, LIMIT_MAX)
         self.key = key
-        self._read_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        self._read_at = loop.time()
         read = Snapshot(self.name, period.label, page.version, page.rows, is_exact=not is_stale)
         newest, is_first = read.after(self.snapshot), self.snapshot is None
         if newest is not self.snapshot:
             self.snapshot = newest
             for watcher in tuple(self.watchers):
                 watcher.offer(newest)
+            self._push_s = loop.time() - self._read_at
             self._count_delay(page.rows, is_first=is_first)  # their frames are with the sockets by now
             self.want_places()
         return is_stale

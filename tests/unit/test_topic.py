@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -84,5 +87,29 @@ async def test_own_places_go_on_after_an_unexpected_error() -> None:
         await eventually(lambda: reading.places >= 1, what="the place that fails")
         topic.want_places()
         await eventually(lambda: watcher.me == Me(1, 50), what="the own place")
+    finally:
+        await topic.close()
+
+
+async def test_a_board_is_shown_more_seldom_while_a_push_takes_long() -> None:
+    """On a busy machine more frames would only wait in more queues; and it is never left for longer than 0.1 s."""
+    pages = [(Row(1, "ada", "Ada", score),) for score in range(1, 40)]
+    reading, shown_at = Growing(*pages), []
+    board = Board(name="all", board_id=1, revision=1)
+    topic = Topic("all", lambda: board, cast(BoardReading, cast(Any, reading)), lambda: datetime.now(UTC))
+
+    def write_slowly() -> None:
+        shown_at.append(time.monotonic())
+        time.sleep(0.04)  # of the loop's own time, as thousands of sockets take it
+        watcher.take(time.monotonic())
+        topic.touch()
+
+    watcher = Watcher("all", 10, Format.JSON, write_slowly)
+    try:
+        topic.watchers.add(watcher)
+        await eventually(lambda: len(shown_at) == 12, what="a dozen pushes")
+        pauses_s = [after - before - 0.04 for before, after in itertools.pairwise(shown_at)]
+        assert min(pauses_s) >= 0.08
+        assert statistics.median(pauses_s) < 0.3
     finally:
         await topic.close()
