@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -22,11 +24,19 @@ FROM (SELECT array_agg(id) AS users FROM users) u,
 """
 
 
+_SEALED = """
+SELECT NOT EXISTS (SELECT FROM score_logs WHERE txid >= coalesce(
+  (SELECT to_txid FROM audit_seals ORDER BY seal_no DESC LIMIT 1), '0'))
+"""
+SEALED_TIMEOUT_S = 600.0
+POLL_S = 0.5
+
+
 async def add_months(mesh: Mesh, months: int, rows: int) -> None:
     """Adds so many updates in each of the months up to now, spread over all players; partitions that lack are made.
 
-    The players' entries stay as they are, so that `scoreboard verify` differs. Leaves no vacuum and no checkpoint for
-    the measurement that follows.
+    The players' entries stay as they are, so that `scoreboard verify` differs. Leaves no vacuum, no checkpoint and no
+    row to seal for the measurement that follows.
     """
     until = datetime.now(UTC)
     async with mesh.postgres() as owner:
@@ -36,6 +46,10 @@ async def add_months(mesh: Mesh, months: int, rows: int) -> None:
             await owner.execute(_ROWS, rows, since, until)
             until = since
         await owner.execute("VACUUM (ANALYZE) score_logs")
+        until_s = time.monotonic() + SEALED_TIMEOUT_S
+        while not await owner.fetchval(_SEALED):
+            assert time.monotonic() < until_s, f"not all rows are sealed after {SEALED_TIMEOUT_S:.0f} s"
+            await asyncio.sleep(POLL_S)
     async with mesh.postgres(SUPERUSER) as superuser:
         await superuser.execute("CHECKPOINT")
 

@@ -61,6 +61,8 @@ async def create_pool(
             "application_name": name,
             # Else the session of a client that was killed keeps its locks for as long as it waits for another's.
             "client_connection_check_interval": "1s",
+            # A statement of ours reads few rows of large tables: it would start a process for each batch, 20 ms.
+            "max_parallel_workers_per_gather": "0",
         },
     )
     _CONNECTIONS.read(pool.get_idle_size, shown_as, "idle")

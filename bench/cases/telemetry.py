@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
@@ -17,6 +17,7 @@ from bench.mesh import TREE, Mesh, mesh
 from bench.stage import PLAYERS, Repeat, Stage, cpu_figure, repeat
 from scoreboard.local import state
 from scoreboard.local.ports import Ports
+from scoreboard.v1 import auth_pb2
 
 TURNS = 5
 UPDATES = 10_000
@@ -30,11 +31,12 @@ async def telemetry(stage: Stage) -> list[Figure]:
     with _collector() as endpoint:
         told = {"SCOREBOARD_TRACES_ENDPOINT": endpoint, "SCOREBOARD_TRACES_RATIO": "0.01"}
         with mesh({"SCOREBOARD_ACCESS_LOG_PERCENT": "0"}) as dark, mesh(told) as seen:
+            sessions = [await load.sign_up(target.gateway, PLAYERS) for target in (dark, seen)]
             without, with_it = [], []
             for _ in range(TURNS):
-                without.append(await _measured(dark))
+                without.append(await _measured(dark, sessions[0]))
                 async with _scraped(seen):
-                    with_it.append(await _measured(seen))
+                    with_it.append(await _measured(seen, sessions[1]))
     ratios = [after.total_us / before.total_us for before, after in zip(without, with_it, strict=True)]
     return [
         cpu_figure("update, nothing told", without),
@@ -43,9 +45,7 @@ async def telemetry(stage: Stage) -> list[Figure]:
     ]
 
 
-async def _measured(target: Mesh) -> Repeat:
-    sessions = await load.sign_up(target.gateway, PLAYERS)
-
+async def _measured(target: Mesh, sessions: Sequence[auth_pb2.Session]) -> Repeat:
     async def run(count: int) -> load.Answers:
         return await load.send(target.gateway, load.updates(sessions, count), 64, load.is_applied)
 
