@@ -49,10 +49,16 @@ class Rebuilt:
 
 
 async def write_entries(
-    redis: Redis, entries: Iterable[Entry], names: Iterable[UserName], traces: Sequence[str] = ()
+    redis: Redis,
+    entries: Iterable[Entry],
+    names: Iterable[UserName],
+    traces: Sequence[str] = (),
+    *,
+    for_rebuild: bool = False,
 ) -> frozenset[BoardKey]:
     """Writes committed entries and their players' names, in one round trip. traces: contexts that the hints bear.
 
+    for_rebuild: only to the boards that are being rebuilt; those that are served have them already, or newer ones.
     Returns the boards that Redis does not have: these must be rebuilt (the others are written). Raises
     redis.exceptions.RedisError when Redis is away.
     """
@@ -65,7 +71,8 @@ async def write_entries(
     for board, group in groupby(by_board, key=lambda entry: entry.board):
         newest = {entry.user_ref: entry for entry in group}
         for chunk in _chunks([*newest.values()]):
-            calls.append(Call(_APPLY, _apply_keys(board), (keys.FEED, board.tag, _entries_json(chunk), *traces)))
+            args = (keys.FEED, board.tag, _entries_json(chunk), int(for_rebuild), *traces)
+            calls.append(Call(_APPLY, _apply_keys(board), args))
             boards.append(board)
     if not calls:
         return frozenset()
@@ -102,7 +109,9 @@ async def rebuild(
     async with pool.acquire() as conn:
         epoch: int = await conn.fetchval(_SQL["next_epoch"], shown)
         async with conn.transaction(isolation="repeatable_read", readonly=True):
-            loaded = await _write_rows(redis, await conn.cursor(_SQL["all_entries"], *board), on_written)
+            loaded = await _write_rows(
+                redis, await conn.cursor(_SQL["all_entries"], *board), on_written, for_rebuild=True
+            )
     leaving = (keys.old(places), keys.old(versions))
     won = await run(
         redis,
@@ -122,13 +131,15 @@ async def write_recent(conn: Connection, redis: Redis, applied_after: datetime) 
         return await _write_rows(redis, await conn.cursor(_SQL["recent_entries"], applied_after))
 
 
-async def _write_rows(redis: Redis, cursor: Cursor, on_written: Callable[[int], None] = lambda written: None) -> int:
+async def _write_rows(
+    redis: Redis, cursor: Cursor, on_written: Callable[[int], None] = lambda written: None, *, for_rebuild: bool = False
+) -> int:
     written = 0
 
     async def write(rows: Sequence[Record]) -> None:
         nonlocal written
         for chunk in _chunks(rows):  # not in one pipeline: Redis runs that to its end before it serves anyone else
-            await write_entries(redis, map(entry_of, chunk), map(name_of, chunk))
+            await write_entries(redis, map(entry_of, chunk), map(name_of, chunk), for_rebuild=for_rebuild)
             written += len(chunk)
             on_written(written)
 

@@ -1,7 +1,7 @@
 """Hands accepted updates to the queue: those that arrive while a message is on its way share the next (group commit).
 
 Holds always: a job is told as handed over only after the broker's confirm, an envelope has at most 500 jobs and a
-bounded size, and a job waits at most 10 ms for company.
+bounded size, and a job waits at most WAIT_S for company.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 JOBS_MAX = 500  # CONTRACT: an envelope's bound
 BYTES_MAX = 256 * 1024  # far over 500 ordinary jobs
-WAIT_S = 0.010  # the results of what is on its way are here before, unless the workers have much to do
+WAIT_S = 0.030  # the results of what is on its way are here before, unless the machine is busy: decisions/0013
 RETRY_AFTER_S = 1.0
 
 

@@ -2,7 +2,7 @@
 -- KEYS: 1 places (zset)  2 versions (hash)  3 meta (hash)  4, 5 places and versions of a rebuild
 -- ARGV: 1 feed  2 board tag  3 JSON, each player once: [[user (12 hex), minus the score, reached at (13 hex of µs),
 -- version, hidden], …], all texts but the last, since Lua's numbers lose digits when they become texts
--- 4 and on: trace contexts that the hint bears
+-- 4 '1': only to the board that a rebuild fills, for the rebuild itself  5 and on: trace contexts that the hint bears
 -- Returns {'OK', changed}, or {'REBUILD', 0} when there is neither a served board nor a rebuild.
 local state = redis.call('HGET', KEYS[3], 'state')
 local build = redis.call('HGET', KEYS[3], 'build')
@@ -17,7 +17,8 @@ local function put(places, versions)
   local gone, placed, written = {}, {}, {}
   for i, entry in ipairs(entries) do
     local id, minus, reached, version, hidden = unpack(entry)
-    local known, old = string.match(olds[i] or '-1 -', '^(%S+) (%S+)$')
+    local known, old = '-1', '-'
+    if olds[i] then known, old = string.match(olds[i], '^(%S+) (%S+)$') end
     if tonumber(known) < tonumber(version) then
       if old ~= '-' then gone[#gone + 1] = old end
       local member = '-' -- hidden: the version stays, the place goes
@@ -36,11 +37,11 @@ local function put(places, versions)
   return #written / 2
 end
 
-local changed = state and put(KEYS[1], KEYS[2]) or 0
+local changed = state and ARGV[4] ~= '1' and put(KEYS[1], KEYS[2]) or 0
 if build then put(KEYS[4], KEYS[5]) end
 if changed > 0 then
   local seq = redis.call('HINCRBY', KEYS[3], 'seq', 1)
-  local hint = {ARGV[2], redis.call('HGET', KEYS[3], 'epoch'), seq, unpack(ARGV, 4)}
+  local hint = {ARGV[2], redis.call('HGET', KEYS[3], 'epoch'), seq, unpack(ARGV, 5)}
   redis.call('PUBLISH', ARGV[1], table.concat(hint, ' '))
 end
 return {'OK', changed}

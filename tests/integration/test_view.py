@@ -212,6 +212,17 @@ async def test_each_write_tells_the_feed_which_board_changed(world: World, redis
     assert heard == [f"{world.all.tag} 1 0", f"{world.all.tag} 1 1", f"{world.all.tag} 1 2"]
 
 
+async def test_what_a_rebuild_writes_leaves_the_served_board_to_its_writers(world: World) -> None:
+    """Its snapshot is older than they are; and to look at both boards made a rebuild a tenth dearer."""
+    (ref,) = await add_players(world, 1)
+    await view.rebuild(world.worker, world.redis, world.all)
+    entry, name = Entry(world.all, ref, 5, START, 1, hidden=False), UserName(ref, 1, "p1", "P1")
+    await view.write_entries(world.redis, [entry], [name])
+    before = await RedisReader(world.redis).top(world.all, 0, 1)
+    await view.write_entries(world.redis, [entry._replace(score=7, version=2)], [name], for_rebuild=True)
+    assert await RedisReader(world.redis).top(world.all, 0, 1) == before
+
+
 async def test_an_older_name_loses(world: World) -> None:
     (ref,) = await add_players(world, 1)
     await view.rebuild(world.worker, world.redis, world.all)
