@@ -7,6 +7,7 @@ the files that the others read. `pytest -s` prints the differences.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import textwrap
@@ -47,7 +48,9 @@ def meshes() -> Iterator[tuple[Path, Path]]:
     with bench.folder() as plain, bench.folder() as benchs, ExitStack() as stack:
         stack.callback(bench.down, plain)
         port = new_mesh(plain).port
-        subprocess.run([bench.SCOREBOARD, "up", "--detach", "--port", str(port), "--data", str(plain)], check=True)
+        # Python's own variables, as the bench gives them on: readline, which pytest loads, adds LINES behind its back.
+        up = [bench.SCOREBOARD, "up", "--detach", "--port", str(port), "--data", str(plain)]
+        subprocess.run(up, check=True, env=dict(os.environ))
         stack.callback(bench.down, benchs)
         bench.up(benchs)
         yield plain, benchs
