@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from bench.mesh import Mesh
+from board import seal_store
 from board.update_id import first_id
 from scoreboard.local.postgres import SUPERUSER
 
@@ -23,11 +24,6 @@ FROM (SELECT array_agg(id) AS users FROM users) u,
       FROM generate_series(1::bigint, $1::bigint) AS n) r
 """
 
-
-_SEALED = """
-SELECT NOT EXISTS (SELECT FROM score_logs WHERE txid >= coalesce(
-  (SELECT to_txid FROM audit_seals ORDER BY seal_no DESC LIMIT 1), '0'))
-"""
 SEALED_TIMEOUT_S = 600.0
 POLL_S = 0.5
 
@@ -47,11 +43,16 @@ async def add_months(mesh: Mesh, months: int, rows: int) -> None:
             until = since
         await owner.execute("VACUUM (ANALYZE) score_logs")
         until_s = time.monotonic() + SEALED_TIMEOUT_S
-        while not await owner.fetchval(_SEALED):
+        while await _unsealed(owner):
             assert time.monotonic() < until_s, f"not all rows are sealed after {SEALED_TIMEOUT_S:.0f} s"
             await asyncio.sleep(POLL_S)
     async with mesh.postgres(SUPERUSER) as superuser:
         await superuser.execute("CHECKPOINT")
+
+
+async def _unsealed(owner: asyncpg.Connection) -> int:
+    last = await seal_store.last_seal(owner)
+    return (await seal_store.unsealed(owner, last.to_txid if last is not None else 0)).rows
 
 
 async def _ensure_partition(owner: asyncpg.Connection, month: datetime) -> None:

@@ -137,7 +137,7 @@ class Topic:
 
     def _interval_s(self) -> float:
         """Until the next read. A push that took long says that this machine has more to do than it can."""
-        return min(max(READ_INTERVAL_S, self._push_s * (1 / PUSH_SHARE - 1)), READ_INTERVAL_MAX_S)
+        return min(_rest_s(self._push_s, PUSH_SHARE), READ_INTERVAL_MAX_S)
 
     def _pause_s(self, at_most_s: float) -> float:
         """Until the period's end, where the next board has to be shown at once, or shorter."""
@@ -187,7 +187,7 @@ class Topic:
             began = loop.time()
             pause_s = REREAD_S
             if await self._try_to_tell_places():
-                pause_s = max(READ_INTERVAL_S, (loop.time() - began) * (1 / PLACES_SHARE - 1))
+                pause_s = _rest_s(loop.time() - began, PLACES_SHARE)
             else:  # some are owed theirs; and the time that a server let us wait was no work to rest from
                 self._moved.set()
             await asyncio.sleep(pause_s)
@@ -214,3 +214,8 @@ class Topic:
             if watcher.identity is identity:
                 watcher.offer_me(me)
         return True
+
+
+def _rest_s(took_s: float, share: float) -> float:
+    """How long to rest after work that took so long and may take this share of the time; READ_INTERVAL_S at least."""
+    return max(READ_INTERVAL_S, took_s * (1 / share - 1))

@@ -31,12 +31,12 @@ async def telemetry(stage: Stage) -> list[Figure]:
     with _collector() as endpoint:
         told = {"SCOREBOARD_TRACES_ENDPOINT": endpoint, "SCOREBOARD_TRACES_RATIO": "0.01"}
         with mesh({"SCOREBOARD_ACCESS_LOG_PERCENT": "0"}) as dark, mesh(told) as seen:
-            sessions = [await load.sign_up(target.gateway, PLAYERS) for target in (dark, seen)]
+            darks, seens = [await load.sign_up(target.gateway, PLAYERS) for target in (dark, seen)]
             without, with_it = [], []
             for _ in range(TURNS):
-                without.append(await _measured(dark, sessions[0]))
+                without.append(await _measured(dark, darks))
                 async with _scraped(seen):
-                    with_it.append(await _measured(seen, sessions[1]))
+                    with_it.append(await _measured(seen, seens))
     ratios = [after.total_us / before.total_us for before, after in zip(without, with_it, strict=True)]
     return [
         cpu_figure("update, nothing told", without),
