@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import statistics
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,7 @@ COLUMNS = ("figure", "median", "spread", "goal", "", "by process")
 
 def machine() -> str:
     """Returns what the figures were measured on."""
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()} of {sys.base_prefix}"
 
 
 def table(figures: Iterable[Figure]) -> Table:
