@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote_plus
@@ -57,7 +57,7 @@ def meshes() -> Iterator[tuple[Path, Path]]:
 
 
 async def test_the_benchs_mesh_differs_from_a_plain_one_in_rate_limits_alone(meshes: tuple[Path, Path]) -> None:
-    plain, benchs = [await _settings(data) for data in meshes]
+    plain, benchs = [await _settings(data, _ports(meshes)) for data in meshes]
     found = _differences(plain, benchs)
     print("", *(f"{name}: {_short(plain.get(name))} → {_short(benchs.get(name))}" for name in sorted(found)), sep="\n")
     assert len(plain) > 500  # it did look
@@ -66,7 +66,8 @@ async def test_the_benchs_mesh_differs_from_a_plain_one_in_rate_limits_alone(mes
 
 
 async def test_a_guard_that_is_off_in_the_bench_is_found(meshes: tuple[Path, Path]) -> None:
-    plain, (_, benchs) = await _settings(meshes[0]), meshes
+    ports, benchs = _ports(meshes), meshes[1]
+    plain = await _settings(meshes[0], ports)
     superuser = await asyncpg.connect(state.postgres_url(benchs, SUPERUSER))
     redis = Redis.from_url(state.redis_url(benchs))
     try:
@@ -74,7 +75,7 @@ async def test_a_guard_that_is_off_in_the_bench_is_found(meshes: tuple[Path, Pat
         await superuser.execute("ALTER SYSTEM SET full_page_writes = off")
         await _reload(superuser, benchs, "off")
         await redis.config_set("appendfsync", "no")
-        found = _differences(plain, await _settings(benchs))
+        found = _differences(plain, await _settings(benchs, ports))
     finally:
         await superuser.execute("ALTER ROLE worker RESET synchronous_commit")
         await superuser.execute("ALTER SYSTEM RESET full_page_writes")
@@ -120,6 +121,14 @@ def test_guards_may_not_differ(name: str) -> None:
     assert not MAY_DIFFER.fullmatch(name)
 
 
+def test_a_setting_that_is_by_chance_a_port_of_one_mesh_is_no_difference(meshes: tuple[Path, Path]) -> None:
+    ports = _ports(meshes)
+    by_chance = str(state.require(meshes[0]).ports["redis"])
+    assert by_chance not in map(str, state.require(meshes[1]).ports.values())
+    seen = {_own(data, ports).sub("", f"port {by_chance}, {by_chance}0 files") for data in meshes}
+    assert seen == {f"port , {by_chance}0 files"}
+
+
 def _differences(one: Settings, other: Settings) -> set[str]:
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
@@ -128,8 +137,15 @@ def _short(value: str | None) -> str:
     return "none" if value is None else textwrap.shorten(value, 60)
 
 
-async def _settings(data: Path) -> Settings:
-    """Returns all settings of a mesh by name, without what any two have of their own: ports, passwords, folder."""
+def _ports(meshes: Iterable[Path]) -> set[int]:
+    return {port for data in meshes for port in state.require(data).ports.values()}
+
+
+async def _settings(data: Path, ports: Iterable[int]) -> Settings:
+    """Returns all settings of a mesh by name, without what any two have of their own: ports, passwords, folder.
+
+    ports: of all meshes that are compared.
+    """
     mesh = state.require(data)
     found: Settings = {}
     for process in (mesh.supervisor, *mesh.running()):
@@ -138,7 +154,7 @@ async def _settings(data: Path) -> Settings:
         found |= {f"{name} {number}": line for number, line in enumerate((data / name).read_text().splitlines(), 1)}
     found |= _flat("rabbitmq definitions", json.loads((data / "rabbitmq/definitions.json").read_text()))
     found |= _of_envoy(mesh) | await _of_postgres(data) | await _of_redis(data)
-    own = _own(data, mesh.ports)
+    own = _own(data, ports)
     return {name: own.sub("", value) for name, value in found.items() if not name.endswith(".password_hash")}
 
 
@@ -185,10 +201,10 @@ def _flat(name: str, value: object) -> Settings:
     return {name: str(value)}
 
 
-def _own(data: Path, ports: Mapping[str, int]) -> re.Pattern[str]:
+def _own(data: Path, ports: Iterable[int]) -> re.Pattern[str]:
     """Matches what no two meshes share: the folder, the secrets, the ports."""
     secrets = _flat("", json.loads((data / "secrets.json").read_text())).values()
     # In an URL the folder is quoted: there it leads to a service's password.
     words = sorted((str(data), quote_plus(str(data)), *filter(None, secrets)), key=len, reverse=True)
-    numbers = "|".join(str(port) for port in ports.values())
+    numbers = "|".join(map(str, ports))
     return re.compile("|".join([*map(re.escape, words), rf"\b({numbers})\b"]))
