@@ -21,11 +21,13 @@ alone() {
   flock --nonblock 9 || { say "another make setup runs here: waiting for its end" && flock 9; }
 }
 
+has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+
 # Debian's own before another that PATH has: it is built with what was learnt from profiles. With one that is not (pyenv's
 # default) the mesh's Python takes a third more CPU (docs/performance.md).
 find_python() {
   local name debians=
-  if /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null; then debians=/usr/bin/python3; fi
+  if has_venv /usr/bin/python3; then debians=/usr/bin/python3; fi
   for name in ${PYTHON:-} $debians python3 python3.13 python3.12 python3.11; do
     if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       command -v "$name"
@@ -39,7 +41,7 @@ missing_packages() {
   command -v redis-server >/dev/null || echo redis-server
   [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v epmd >/dev/null || echo rabbitmq-server
   [ -x /usr/sbin/nginx ] || echo nginx
-  "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+  has_venv "$python" || echo python3-venv
   command -v curl >/dev/null || echo curl # the README's commands, which a test runs in a copy of what git tracks
   command -v git >/dev/null || echo git
   local name

@@ -20,7 +20,7 @@ from scoreboard.local.trouble import Trouble
 
 RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one in /usr/sbin changes the user
 # Two cores are shared by the whole mesh: schedulers that spin while idle would take them from the services. But for
-# those that read files: a start looks for 1,500 modules in as many folders, and without a spin sleeps after each look.
+# those that read files: a start looks for 1,500 modules in dozens of folders, and without a spin sleeps after each.
 ERLANG_FLAGS = (
     "+sbwt none +sbwtdcpu none +sbwtdio very_short -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 )

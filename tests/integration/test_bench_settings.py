@@ -125,8 +125,8 @@ def test_a_setting_that_is_by_chance_a_port_of_one_mesh_is_no_difference(meshes:
     ports = _ports(meshes)
     by_chance = str(state.require(meshes[0]).ports["redis"])
     assert by_chance not in map(str, state.require(meshes[1]).ports.values())
-    seen = {_own(data, ports).sub("", f"port {by_chance}, {by_chance}0 files") for data in meshes}
-    assert seen == {f"port , {by_chance}0 files"}
+    seen = {_own(data, ports).sub("", f"port {by_chance}, {by_chance}000 files") for data in meshes}
+    assert seen == {f"port , {by_chance}000 files"}
 
 
 def _differences(one: Settings, other: Settings) -> set[str]:
